@@ -1,0 +1,124 @@
+"""The flags that every experiment shares, under the same names, and their values as one record.
+
+Nothing heavy is imported here: `--help` must answer at once.
+"""
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+LOSSES = ("ce", "mse", "l1")
+SCHEDULES = ("constant", "cosine", "openpi", "lerobot", "rsqrt", "step")
+BIN_RULES = ("minmax", "quantile", "equal_mass", "rt1", "openvla", "octo")
+NORMALIZERS = (
+    *("zscore", "minmax", "quantile", "identity"),
+    *("openvla", "openvla_minmax", "openpi", "openpi_zscore", "lerobot", "lerobot_minmax"),
+    *("lerobot_quantile", "diffusion_policy", "octo", "octo_quantile", "act"),
+)
+
+flags.DEFINE_enum("loss", "ce", LOSSES, "cross-entropy on action bins, squared error, absolute error")
+flags.DEFINE_string(
+    "data", "inverse_dynamics", "a folder (RLDS/TFDS, zarr, LeRobot) or inverse_dynamics, random_bins"
+)
+flags.DEFINE_integer("pairs", None, "training pairs of an embedded set", lower_bound=1)
+flags.DEFINE_float("noise", None, "of inverse_dynamics, in standard deviations of the action", lower_bound=0)
+flags.DEFINE_bool("bimodal", False, "two demonstrators in inverse_dynamics")
+flags.DEFINE_float("validation", 0.1, "share of the episodes held out where the data has no such split")
+flags.DEFINE_enum("normalize", "zscore", NORMALIZERS, "rule, or a peer's preset, of the normalisers")
+flags.DEFINE_integer("window", 1, "observations that the policy sees", lower_bound=1)
+flags.DEFINE_integer("horizon", 1, "actions that the policy predicts", lower_bound=1)
+flags.DEFINE_enum("bins_rule", "minmax", BIN_RULES, "where the bins of an action dimension lie")
+flags.DEFINE_integer("bins", 256, "bins of an action dimension", lower_bound=1)
+
+flags.DEFINE_integer("steps", None, "length of the run in updates; overrides --epochs", lower_bound=1)
+flags.DEFINE_float("epochs", None, "passes over the data [a million samples, at most 50 passes]")
+flags.DEFINE_integer("batch_size", None, "samples of an update [64]", lower_bound=1)
+flags.DEFINE_float("learning_rate", None, "peak rate [1e-3]")
+flags.DEFINE_enum("schedule", None, SCHEDULES, "of the learning rate [cosine]")
+flags.DEFINE_integer("warmup", None, "steps of linear rise [a fiftieth of the run]", lower_bound=0)
+flags.DEFINE_float("weight_decay", 1e-5, "decoupled decay", lower_bound=0)
+flags.DEFINE_float("clip", 1.0, "bound of the gradient's global norm, 0 for none", lower_bound=0)
+flags.DEFINE_float("b1", 0.9, "Adam's first decay", lower_bound=0, upper_bound=1)
+flags.DEFINE_float("b2", 0.999, "Adam's second decay", lower_bound=0, upper_bound=1)
+flags.DEFINE_integer("width", 256, "of the hidden layers", lower_bound=1)
+flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "of the computation; parameters are float32")
+flags.DEFINE_integer("accumulate", 1, "micro-batches of an update", lower_bound=1)
+flags.DEFINE_string("ema", "none", "average of the parameters: none, power, or a decay such as 0.99")
+flags.DEFINE_enum("on_nonfinite", "stop", ("stop", "skip"), "what a non-finite step does to the run")
+flags.DEFINE_enum(
+    "pipeline", "auto", ("auto", "device", "host"), "where batches are made [device up to 1 GiB]"
+)
+flags.DEFINE_integer("seed", 0, "of data, parameters and order", lower_bound=0)
+
+flags.DEFINE_string("out", None, "run folder [runs/<data>-<loss>-<seed>-<time>]")
+flags.DEFINE_bool("resume", False, "go on with the run in --out, with the flags that it was started with")
+flags.DEFINE_integer("log_every", 100, "steps per dispatch and row of metrics.csv", lower_bound=1)
+flags.DEFINE_integer("save_every", None, "steps between checkpoints [a tenth of the run]", lower_bound=1)
+flags.DEFINE_bool("tensorboard", True, "write TensorBoard events")
+flags.DEFINE_string("wandb", None, "Weights & Biases project; needs wandb, WANDB_MODE=offline works")
+flags.DEFINE_bool("smoke", False, "a few seconds of everything")
+flags.DEFINE_integer("plant_overflow", None, "put 1e38 into what this step sees, to watch the run stop")
+
+# What a resumed run may be given anew: nothing that changes a bit of the result.
+MAY_DIFFER = ("out", "resume", "tensorboard", "wandb", "on_nonfinite", "plant_overflow")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The flags of a run, by name; None means: as the data set suggests."""
+
+    loss: str
+    data: str
+    pairs: int | None
+    noise: float | None
+    bimodal: bool
+    validation: float
+    normalize: str
+    window: int
+    horizon: int
+    bins_rule: str
+    bins: int
+    steps: int | None
+    epochs: float | None
+    batch_size: int | None
+    learning_rate: float | None
+    schedule: str | None
+    warmup: int | None
+    weight_decay: float
+    clip: float
+    b1: float
+    b2: float
+    width: int
+    dtype: str
+    accumulate: int
+    ema: str
+    on_nonfinite: str
+    pipeline: str
+    seed: int
+    out: str | None
+    resume: bool
+    log_every: int
+    save_every: int | None
+    tensorboard: bool
+    wandb: str | None
+    smoke: bool
+    plant_overflow: int | None
+
+
+def options(before: dict[str, Any] | None = None) -> Options:
+    """The parsed flags as a record.
+
+    Args:
+      before: flags that a resumed run was started with; they hold where the command line is silent.
+    """
+    values = {field.name: flags.FLAGS[field.name] for field in dataclasses.fields(Options)}
+    before = before or {}
+    return Options(
+        **{
+            name: before[name]
+            if name in before and not flag.present and name not in MAY_DIFFER
+            else flag.value
+            for name, flag in values.items()
+        }
+    )

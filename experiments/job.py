@@ -1,0 +1,292 @@
+"""From options to everything that a run is made of: data, objective, optimizer, step."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ch3_jax import floors
+from ch3_jax.base import Metrics
+from ch3_jax.data import synthetic
+from ch3_jax.data.batches import host_batches
+from ch3_jax.data.episodes import Dataset
+from ch3_jax.data.load import load
+from ch3_jax.data.normalize import normalize
+from ch3_jax.data.prepare import Prepared
+from ch3_jax.data.shuffle import indices
+from ch3_jax.data.windows import DeviceSteps, gather
+from ch3_jax.errors import InputError
+from ch3_jax.objectives import Objective, Shapes, make_objective
+from ch3_jax.tokens import bins as tokens
+from ch3_jax.training import ema
+from ch3_jax.training.dispatch import device_advance, host_advance
+from ch3_jax.training.loop import Plan
+from ch3_jax.training.optimizers import clipped_adamw, make_schedule
+from ch3_jax.training.update import TrainState, init_state, make_update
+from ch3_jax.training.validate import make_validate
+from experiments.flags import Options
+
+_SAMPLES, _MOST_EPOCHS = 1_000_000, 50
+_DEVICE_BYTES = 2**30
+_VALIDATION_ROWS = 20_000
+_EQUAL_MASS_ROWS = 200_000
+
+
+class Job(NamedTuple):
+    """A run, ready to go.
+
+    Attributes:
+      objective: policy and loss.
+      bins: of the normalised actions, None without tokens.
+      schedule: step -> learning rate.
+      plan: when things happen.
+      floor: the smallest expected loss, None where the law of the data is unknown.
+      start: () -> the state before the first step.
+      advance: (state, length) -> (state, metrics).
+      validate, score_training: state -> metrics on held-out rows, on as many training rows.
+      replay: step -> the batch that it saw.
+    """
+
+    objective: Objective
+    bins: tokens.Bins | None
+    schedule: Callable
+    plan: Plan
+    floor: float | None
+    start: Callable[[], TrainState]
+    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]
+    validate: Callable[[TrainState], Metrics]
+    score_training: Callable[[TrainState], Metrics]
+    replay: Callable[[int], object]
+
+
+def read(options: Options) -> Dataset:
+    """The data set of `--data`: an embedded name, or else a path."""
+    if options.data not in synthetic.EMBEDDED:
+        given = [name for name in ("pairs", "noise") if getattr(options, name) is not None]
+        if given or options.bimodal:
+            raise InputError(
+                f"--{(given or ['bimodal'])[0]} is for embedded data",
+                got=f"--data={options.data}",
+                expected=" or ".join(synthetic.EMBEDDED),
+                cause="a flag left over from another command",
+                fix="leave the flag out, or use --data=inverse_dynamics",
+            )
+        return load(options.data)
+    settings = {
+        name: getattr(options, name) for name in ("pairs", "noise") if getattr(options, name) is not None
+    }
+    if options.bimodal:
+        settings["bimodal"] = True
+    if options.smoke:
+        settings.setdefault("pairs", 2_000)
+    return synthetic.embedded(options.data, options.seed, **settings)
+
+
+def settle(options: Options, dataset: Dataset) -> Options:
+    """Options with every None replaced by what suits the data, and the whole checked for sense."""
+    suggested = dataset.extra.get("settings", {})
+    rows = len(dataset.splits["train"])
+
+    def given(name: str, default):
+        value = getattr(options, name)
+        return suggested.get(name, default) if value is None else value
+
+    batch_size = given("batch_size", 64)
+    if batch_size > rows or batch_size % options.accumulate:
+        fit = min(rows, 64) // options.accumulate * options.accumulate or options.accumulate
+        raise InputError(
+            "the batch does not fit",
+            got=f"--batch_size={batch_size} with {rows} training steps and --accumulate={options.accumulate}",
+            expected="a batch of at most the training steps, divisible by --accumulate",
+            cause="a batch size meant for a larger data set",
+            fix=f"--batch_size={fit}",
+        )
+    epochs = given("epochs", min(_MOST_EPOCHS, max(1, round(_SAMPLES / rows))))
+    rate = given("learning_rate", 1e-3)
+    for name, value in (("epochs", epochs), ("learning_rate", rate)):
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(
+                f"--{name} must be a positive number",
+                got=value,
+                expected="a finite number over 0",
+                cause="a sign or a unit slipped",
+                fix=f"leave --{name} out: the default suits the data",
+            )
+    steps = options.steps or max(1, math.floor(epochs * (rows // batch_size)))
+    if options.smoke:
+        steps = min(steps, 40)
+    log_every = min(options.log_every, 10 if options.smoke else steps)
+    tenth = max(log_every, steps // 10)
+    save_every = options.save_every or min(tenth, 10_000)
+    return dataclasses.replace(
+        options,
+        batch_size=batch_size,
+        epochs=steps * batch_size / rows,
+        steps=steps,
+        learning_rate=rate,
+        schedule=given("schedule", "cosine"),
+        warmup=given("warmup", steps // 50),
+        log_every=log_every,
+        save_every=-(-save_every // log_every) * log_every,
+    )
+
+
+def make_bins(options: Options, data: Prepared) -> tokens.Bins | None:
+    """Bins of the normalised actions by the rule of `--bins_rule`; None for losses without tokens."""
+    if options.loss != "ce":
+        return None
+    normalizer, action = data.normalizers["action"], data.action
+    dims = len(action.names)
+    if options.bins_rule in ("rt1", "openvla", "octo"):
+        if options.normalize in ("zscore", "identity", "openpi_zscore", "lerobot", "octo", "act"):
+            raise InputError(
+                f"--bins_rule={options.bins_rule} cuts [-1, 1], --normalize={options.normalize} does not",
+                got=f"--normalize={options.normalize}",
+                expected="minmax, quantile, openvla or another rule that ends in [-1, 1]",
+                cause="the published tokenizer comes with its own normaliser",
+                fix="--normalize=openvla, as OpenVLA does",
+            )
+        make = {
+            "rt1": lambda: tokens.rt1([-1.0] * dims, [1.0] * dims, options.bins),
+            "openvla": lambda: dataclasses.replace(tokens.openvla(dims), first=0, step=1),
+            "octo": lambda: tokens.octo(dims, bins=options.bins),
+        }
+        return make[options.bins_rule]()
+    ends = {
+        name: np.asarray(normalize(normalizer, jnp.asarray(value, jnp.float32)))
+        for name, value in (
+            ("minimum", action.min),
+            ("maximum", action.max),
+            ("q01", action.q01),
+            ("q99", action.q99),
+        )
+    }
+    sample = None
+    if options.bins_rule == "equal_mass":
+        every = -(-len(data.train.action) // _EQUAL_MASS_ROWS)
+        sample = np.asarray(data.train.action[::every])
+    return tokens.make_bins(options.bins_rule, options.bins, sample=sample, **ends)
+
+
+def build(options: Options, data: Prepared) -> Job:
+    """All parts of the run, bound together; nothing is computed yet."""
+    bins = make_bins(options, data)
+    shapes = Shapes(options.window, len(data.observation.names), options.horizon, len(data.action.names))
+    objective = make_objective(
+        options.loss, shapes, bins, width=options.width, dtype=jnp.dtype(options.dtype)
+    )
+    schedule = make_schedule(
+        options.schedule, options.learning_rate, steps=options.steps, warmup=options.warmup
+    )
+    optimizer = clipped_adamw(
+        schedule, clip=options.clip or None, weight_decay=options.weight_decay, b1=options.b1, b2=options.b2
+    )
+    decay = _ema(options.ema)
+    init_key, order_key, run_key = jax.random.split(jax.random.key(options.seed), 3)
+    rows = len(data.train.action)
+    update = make_update(
+        objective.loss,
+        optimizer,
+        ema_decay=decay,
+        accumulate=options.accumulate,
+        skip_nonfinite=options.on_nonfinite == "skip",
+    )
+
+    def order(steps):
+        return indices(order_key, steps, options.batch_size, rows)
+
+    def fetch(steps: DeviceSteps, index):
+        return gather(steps, index, window=options.window, horizon=options.horizon)
+
+    train = _planted(data.train, order, options.plant_overflow)
+    score, score_train = (
+        _scorer(objective, fetch, steps, decay is not None) for steps in (data.validation, train)
+    )
+    return Job(
+        objective=objective,
+        bins=bins,
+        schedule=schedule,
+        plan=Plan(steps, options.log_every, options.save_every),
+        floor=floors.floor(options.loss, data.extra, data.normalizers["action"], bins),
+        start=lambda: init_state(objective.init(init_key), optimizer, run_key, ema=decay is not None),
+        advance=_advance(options, update, order, fetch, train),
+        validate=score,
+        score_training=score_train,
+        replay=lambda step: fetch(train, order(jnp.array([step]))[0]),
+    )
+
+
+def on_host(options: Options, dataset: Dataset) -> bool:
+    """Whether the data stays in the host's memory."""
+    size = sum(s.observation.nbytes + s.action.nbytes for s in dataset.splits.values())
+    return options.pipeline == "host" or (options.pipeline == "auto" and size > _DEVICE_BYTES)
+
+
+def _advance(options: Options, update, order, fetch, train: DeviceSteps):
+    """(state, length) -> (state, metrics), compiled once for each length that occurs."""
+    programs = {}
+    if options.pipeline != "host":
+
+        def on_device(state: TrainState, length: int):
+            if length not in programs:
+                programs[length] = device_advance(update, order, fetch, length)
+            return programs[length](state, train)
+
+        return on_device
+
+    batches = None
+
+    def from_host(state: TrainState, length: int):
+        nonlocal batches
+        if batches is None:
+            first, every, steps = int(state.step), options.log_every, options.steps
+            starts = [first, *range(first - first % every + every, steps, every)]
+            lengths = ((s, min(e, steps) - s) for s, e in zip(starts, [*starts[1:], steps], strict=True))
+            batches = host_batches(train, order, lengths, window=options.window, horizon=options.horizon)
+        if length not in programs:
+            programs[length] = host_advance(update, length)
+        return programs[length](state, next(batches))
+
+    return from_host
+
+
+def _scorer(objective: Objective, fetch, steps: DeviceSteps, averaged: bool):
+    """state -> metrics over evenly spaced rows of `steps`, by the averaged parameters where there are any."""
+    rows = len(steps.action)
+    chosen = jnp.asarray(np.linspace(0, rows - 1, min(rows, _VALIDATION_ROWS)).round().astype(np.int32))
+    validate = make_validate(objective.loss, lambda data, i: fetch(data[0], data[1][i]), len(chosen))
+
+    def score(state: TrainState) -> Metrics:
+        # Every validation draws the same noise, so that two of them differ by the parameters alone.
+        return validate(state.ema if averaged else state.params, (steps, chosen), jax.random.key(0))
+
+    return score
+
+
+def _ema(name: str) -> ema.Decay | None:
+    if name == "none":
+        return None
+    if name == "power":
+        return ema.power_decay()
+    try:
+        return ema.constant_decay(float(name))
+    except ValueError:
+        raise InputError(
+            f"--ema={name} is no average",
+            got=name,
+            expected="none, power, or a number in [0, 1)",
+            cause="a misspelt name, or a decay of 1 that would never learn",
+            fix="--ema=0.99 is openpi's, --ema=power is Diffusion Policy's",
+        ) from None
+
+
+def _planted(steps: DeviceSteps, order, at: int | None) -> DeviceSteps:
+    """A copy with one absurd but finite observation where step `at` will look."""
+    if at is None:
+        return steps
+    row = order(jnp.array([at]))[0, 0]
+    return steps._replace(observation=steps.observation.at[row, 0].set(1e38))

@@ -1,0 +1,74 @@
+"""What a run says to a person: the data before the first step, the verdict after the last."""
+
+import math
+
+from ch3_jax.data.audit import audit
+from ch3_jax.data.episodes import Dataset
+from ch3_jax.data.prepare import Prepared
+from ch3_jax.data.table import table
+from experiments.flags import Options
+
+_CLOSE = 0.005  # of the floor: what a few thousand held-out samples leave uncertain, five times over
+_GAP = 0.05
+
+
+def describe_data(dataset: Dataset, data: Prepared) -> tuple[str, tuple[str, ...]]:
+    """The data set as a page of text, and its findings as sentences."""
+    facts = dataset.facts
+    sizes = ", ".join(
+        f"{name} {len(steps):,} steps in {steps.episodes:,} episodes" for name, steps in dataset.splits.items()
+    )
+    rate = f", {facts.rate_hz:g} Hz" if facts.rate_hz else ""
+    findings = (*(finding.sentence for finding in audit(dataset)), *data.warnings)
+    meaning = f"action: {facts.action_meaning}" if facts.action_meaning else "action: the files do not say what"
+    page = [
+        f"{facts.name} ({facts.format}{rate}): {sizes}",
+        meaning,
+        "",
+        table(data.observation, "observation (training split)", facts.observation_units),
+        "",
+        table(data.action, "action (training split)", facts.action_units),
+        "",
+        *(f"! {sentence}" for sentence in findings),
+    ]
+    return "\n".join(page), findings
+
+
+def describe_plan(options: Options, parameters: int, floor: float | None) -> str:
+    """One paragraph: what is about to be trained, how, and what it cannot pass."""
+    known = "unknown" if floor is None else f"{floor:.4f}"
+    return (
+        f"{options.loss}: {parameters:,} parameters, {options.steps:,} steps of {options.batch_size} "
+        f"({options.epochs:.3g} epochs), {options.schedule} rate {options.learning_rate:g}; floor {known}"
+    )
+
+
+def verdict(
+    options: Options, rows: int, train: float | None, validation: float | None, floor: float | None
+) -> tuple[str, ...]:
+    """Sentences on where a run ended: beside its floor, and whether it memorised.
+
+    Args:
+      options: of the run.
+      rows: training steps in the data.
+      train, validation: final losses on equally many training and held-out rows.
+      floor: the smallest expected loss, or None.
+    """
+    if train is None or validation is None or not (math.isfinite(train) and math.isfinite(validation)):
+        return ()
+    sentences = []
+    if floor:
+        sentences.append(f"validation {validation:.4f} is {validation / floor - 1:+.2%} from the floor {floor:.4f}")
+    below_floor = floor is not None and train < floor * (1 - _CLOSE)
+    apart = validation - train > _GAP * abs(validation) and not (floor and validation < floor * (1 + _GAP))
+    if below_floor or apart:
+        text = f"memorising: training loss {train:.4f}, validation {validation:.4f}"
+        if below_floor:
+            text += f"; no policy that generalises can pass the floor {floor:.4f}"
+        if options.loss == "ce":
+            text += (
+                f". {rows:,} pairs are {rows / options.bins:.3g} for each of {options.bins} bins: "
+                "too few pairs for so many bins, or too many epochs"
+            )
+        sentences.append(text)
+    return tuple(sentences)
