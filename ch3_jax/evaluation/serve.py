@@ -1,0 +1,126 @@
+"""A trained run as a function from raw observations to actions in physical units.
+
+What a policy was trained on - statistics, normalisation rule, bins - is stored in its checkpoint and
+nowhere else, so a policy cannot be served with the numbers of another data set.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ch3_jax import checks
+from ch3_jax.base import Array, Key
+from ch3_jax.data.normalize import denormalize, make_normalizer, normalize
+from ch3_jax.data.statistics import Statistics, from_json
+from ch3_jax.errors import InputError
+from ch3_jax.objectives import Shapes, make_objective
+from ch3_jax.tokens.bins import Bins
+from ch3_jax.training import checkpoints
+from ch3_jax.training.optimizers import clipped_adamw
+from ch3_jax.training.update import init_state
+
+
+class Served(NamedTuple):
+    """A policy ready to act.
+
+    Attributes:
+      act: (observation (B, W, S) raw, key or None) -> action (B, H, A) in the units of the data. Without a
+        key the most likely action, with one a sample.
+      step: updates behind the parameters.
+      observation, action: statistics of the training data, with names.
+    """
+
+    act: Callable[[Array, Key | None], Array]
+    step: int
+    observation: Statistics
+    action: Statistics
+
+
+def record(
+    options: Mapping[str, Any], observation: Statistics, action: Statistics, bins: Bins | None
+) -> dict[str, Any]:
+    """What a checkpoint must hold beside the parameters, as plain JSON.
+
+    Args:
+      options: the run's flags; `loss normalize window horizon width dtype ema` are read again.
+      observation, action: statistics of the training data.
+      bins: of the normalised actions, or None.
+    """
+    fields = None if bins is None else dataclasses.asdict(bins)
+    return {
+        "options": dict(options),
+        "statistics": {"observation": observation.to_json(), "action": action.to_json()},
+        "bins": fields and {k: v.tolist() if hasattr(v, "tolist") else v for k, v in fields.items()},
+    }
+
+
+def load(run: str | Path, step: int | None = None) -> Served:
+    """The policy of a run folder.
+
+    Args:
+      run: folder of a run of `experiments.train`.
+      step: of a checkpoint; None takes the newest intact one.
+
+    Returns:
+      A `Served` policy; by the averaged parameters where the run kept an average.
+
+    Raises:
+      InputError: no such folder, no intact checkpoint.
+    """
+    folder = Path(run) / "checkpoints"
+    newest = checkpoints.latest(folder) if folder.is_dir() else None
+    if newest is None:
+        raise InputError(
+            f"{run} holds no trained policy",
+            got="no checkpoint",
+            expected="a run folder of experiments.train with checkpoints/ in it",
+            cause="another folder, or a run that stopped before its first checkpoint",
+            fix="give the --out of a run that has trained",
+        )
+    meta = checkpoints.load_record(folder, newest if step is None else step)
+    options = meta["options"]
+    statistics = {name: from_json(text) for name, text in meta["statistics"].items()}
+    normalizers = {name: make_normalizer(s, options["normalize"]) for name, s in statistics.items()}
+    shapes = Shapes(
+        options["window"],
+        len(statistics["observation"].names),
+        options["horizon"],
+        len(statistics["action"].names),
+    )
+    objective = make_objective(
+        options["loss"],
+        shapes,
+        _bins(meta["bins"]),
+        width=options["width"],
+        dtype=jnp.dtype(options["dtype"]),
+    )
+    averaged = options["ema"] != "none"
+    key = jax.random.key(0)
+    # The values do not matter: the target only says which shapes to expect.
+    target = init_state(objective.init(key), clipped_adamw(1.0), key, ema=averaged)
+    restored = checkpoints.restore(folder, target, step)
+    params = restored.state.ema if averaged else restored.state.params
+
+    @jax.jit
+    def decide(observation: Array, key: Key | None) -> Array:
+        action = objective.act(params, normalize(normalizers["observation"], observation), key)
+        return denormalize(normalizers["action"], action)
+
+    def act(observation: Array, key: Key | None = None) -> Array:
+        observation = jnp.asarray(observation, jnp.float32)
+        example = np.empty((0, shapes.window, shapes.state))
+        checks.shapes(observation=(observation[:0], "B W S"), expected=(example, "B W S"))
+        return decide(observation, key)
+
+    return Served(act, restored.step, statistics["observation"], statistics["action"])
+
+
+def _bins(fields: Mapping[str, Any] | None) -> Bins | None:
+    if fields is None:
+        return None
+    return Bins(**{k: jnp.asarray(v, jnp.float32) if isinstance(v, list) else v for k, v in fields.items()})
