@@ -60,8 +60,9 @@ flags.DEFINE_string("wandb", None, "Weights & Biases project; needs wandb, WANDB
 flags.DEFINE_bool("smoke", False, "a few seconds of everything")
 flags.DEFINE_integer("plant_overflow", None, "put 1e38 into what this step sees, to watch the run stop")
 
-# What a resumed run may be given anew: nothing that changes a bit of the result.
-MAY_DIFFER = ("out", "resume", "tensorboard", "wandb", "on_nonfinite", "plant_overflow")
+# Where a run lies is no part of what it is. What a resumed run may be given anew changes no good step.
+PLACE = ("out", "resume")
+MAY_DIFFER = ("tensorboard", "wandb", "on_nonfinite")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +117,7 @@ def options(before: dict[str, Any] | None = None) -> Options:
     before = before or {}
     return Options(
         **{
-            name: before[name]
-            if name in before and not flag.present and name not in MAY_DIFFER
-            else flag.value
+            name: before[name] if name in before and not flag.present else flag.value
             for name, flag in values.items()
         }
     )

@@ -1,8 +1,12 @@
 """From options to everything that a run is made of: data, objective, optimizer, step."""
 
+import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -31,6 +35,7 @@ from ch3_jax.training.validate import make_validate
 from experiments.flags import Options
 
 _SAMPLES, _MOST_EPOCHS = 1_000_000, 50
+_DRILL_PAIRS = 10_000
 _DEVICE_BYTES = 2**30
 _VALIDATION_ROWS = 20_000
 _EQUAL_MASS_ROWS = 200_000
@@ -83,7 +88,19 @@ def read(options: Options) -> Dataset:
         settings["bimodal"] = True
     if options.smoke:
         settings.setdefault("pairs", 2_000)
-    return synthetic.embedded(options.data, options.seed, **settings)
+    make = functools.partial(synthetic.embedded, options.data, options.seed, **settings)
+    if settings.get("pairs") != _DRILL_PAIRS:
+        return make()
+    recipe = {"name": options.data, "seed": options.seed, **settings}
+    name = "-".join(str(value) for value in recipe.values())
+    try:
+        return synthetic.cached(_cache() / f"{name}.npz", make, recipe)[0]
+    except InputError:  # No home, or a disk that takes no more: a cache is a convenience.
+        return make()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ch3_jax"
 
 
 def settle(options: Options, dataset: Dataset) -> Options:
@@ -210,7 +227,7 @@ def build(options: Options, data: Prepared) -> Job:
         objective=objective,
         bins=bins,
         schedule=schedule,
-        plan=Plan(steps, options.log_every, options.save_every),
+        plan=Plan(options.steps, options.log_every, options.save_every),
         floor=floors.floor(options.loss, data.extra, data.normalizers["action"], bins),
         start=lambda: init_state(objective.init(init_key), optimizer, run_key, ema=decay is not None),
         advance=_advance(options, update, order, fetch, train),
@@ -220,10 +237,13 @@ def build(options: Options, data: Prepared) -> Job:
     )
 
 
-def on_host(options: Options, dataset: Dataset) -> bool:
-    """Whether the data stays in the host's memory."""
+@contextlib.contextmanager
+def where(options: Options, dataset: Dataset) -> Iterator[Options]:
+    """Settles where batches are made, and makes arrays there while inside."""
     size = sum(s.observation.nbytes + s.action.nbytes for s in dataset.splits.values())
-    return options.pipeline == "host" or (options.pipeline == "auto" and size > _DEVICE_BYTES)
+    host = options.pipeline == "host" or (options.pipeline == "auto" and size > _DEVICE_BYTES)
+    with jax.default_device(jax.devices("cpu")[0]) if host else contextlib.nullcontext():
+        yield dataclasses.replace(options, pipeline="host" if host else "device")
 
 
 def _advance(options: Options, update, order, fetch, train: DeviceSteps):

@@ -1,6 +1,7 @@
 """What a run says to a person: the data before the first step, the verdict after the last."""
 
 import math
+import textwrap
 
 from ch3_jax.data.audit import audit
 from ch3_jax.data.episodes import Dataset
@@ -16,11 +17,14 @@ def describe_data(dataset: Dataset, data: Prepared) -> tuple[str, tuple[str, ...
     """The data set as a page of text, and its findings as sentences."""
     facts = dataset.facts
     sizes = ", ".join(
-        f"{name} {len(steps):,} steps in {steps.episodes:,} episodes" for name, steps in dataset.splits.items()
+        f"{name} {len(steps):,} steps in {steps.episodes:,} episodes"
+        for name, steps in dataset.splits.items()
     )
     rate = f", {facts.rate_hz:g} Hz" if facts.rate_hz else ""
     findings = (*(finding.sentence for finding in audit(dataset)), *data.warnings)
-    meaning = f"action: {facts.action_meaning}" if facts.action_meaning else "action: the files do not say what"
+    meaning = (
+        f"action: {facts.action_meaning}" if facts.action_meaning else "action: the files do not say what"
+    )
     page = [
         f"{facts.name} ({facts.format}{rate}): {sizes}",
         meaning,
@@ -29,7 +33,7 @@ def describe_data(dataset: Dataset, data: Prepared) -> tuple[str, tuple[str, ...
         "",
         table(data.action, "action (training split)", facts.action_units),
         "",
-        *(f"! {sentence}" for sentence in findings),
+        *map(remark, findings),
     ]
     return "\n".join(page), findings
 
@@ -38,9 +42,14 @@ def describe_plan(options: Options, parameters: int, floor: float | None) -> str
     """One paragraph: what is about to be trained, how, and what it cannot pass."""
     known = "unknown" if floor is None else f"{floor:.4f}"
     return (
-        f"{options.loss}: {parameters:,} parameters, {options.steps:,} steps of {options.batch_size} "
-        f"({options.epochs:.3g} epochs), {options.schedule} rate {options.learning_rate:g}; floor {known}"
+        f"\n{options.loss}: {parameters:,} parameters, {options.steps:,} steps of {options.batch_size} "
+        f"({options.epochs:.3g} epochs),\n{options.schedule} rate {options.learning_rate:g}, floor {known}"
     )
+
+
+def remark(sentence: str) -> str:
+    """A sentence that a person should not miss, wrapped for 80 columns."""
+    return textwrap.fill(sentence, 79, initial_indent="! ", subsequent_indent="  ")
 
 
 def verdict(
@@ -58,7 +67,9 @@ def verdict(
         return ()
     sentences = []
     if floor:
-        sentences.append(f"validation {validation:.4f} is {validation / floor - 1:+.2%} from the floor {floor:.4f}")
+        sentences.append(
+            f"validation {validation:.4f} is {validation / floor - 1:+.2%} from the floor {floor:.4f}"
+        )
     below_floor = floor is not None and train < floor * (1 - _CLOSE)
     apart = validation - train > _GAP * abs(validation) and not (floor and validation < floor * (1 + _GAP))
     if below_floor or apart:
@@ -72,3 +83,29 @@ def verdict(
             )
         sentences.append(text)
     return tuple(sentences)
+
+
+def describe_end(summary, notes) -> str:
+    """The last paragraph of a run: what came out, where it lies, how to go on."""
+
+    def number(value):
+        return "not known" if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+    rate = f", {summary.steps_per_second:,.0f} steps/s" if summary.steps_per_second else ""
+    lines = [
+        "",
+        f"{summary.status}: {summary.steps:,} steps in {summary.wall_seconds:.0f} s{rate}",
+        f"  training loss    {number(summary.train_loss)}",
+        f"  validation loss  {number(summary.val_loss)}",
+        f"  floor            {number(summary.floor)}",
+        *map(remark, notes),
+        f"run folder: {summary.out}",
+    ]
+    if summary.status == "interrupted":
+        lines.append(f"go on with: python -m experiments.train --resume --out={summary.out}")
+    if summary.status == "non_finite":
+        lines.append(
+            f"the last good state is saved; to leave such steps out: python -m experiments.train --resume "
+            f"--on_nonfinite=skip --out={summary.out}"
+        )
+    return "\n".join(lines)

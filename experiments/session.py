@@ -1,0 +1,217 @@
+"""One training session in one run folder: restore, log, validate, save, stop, sum up."""
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from ch3_jax import writers
+from ch3_jax.base import Metrics
+from ch3_jax.data.prepare import Prepared, physical
+from ch3_jax.evaluation import serve
+from ch3_jax.training import checkpoints
+from ch3_jax.training.digests import tree_sha256
+from ch3_jax.training.loop import Hooks, fit
+from ch3_jax.training.postmortem import explain
+from ch3_jax.training.update import TrainState
+from experiments import report
+from experiments.entry import Interrupt
+from experiments.flags import MAY_DIFFER, PLACE, Options
+from experiments.flags import options as parsed
+from experiments.job import Job
+from experiments.progress import Progress
+from experiments.run_folder import RunFolder, Summary, write_json
+
+
+class Ended(NamedTuple):
+    """How it ended, and the paragraph to print."""
+
+    status: str
+    text: str
+
+
+def as_started(options: Options, out: Path) -> Options:
+    """A resumed run takes the flags it was started with, wherever the command line is silent."""
+    before = RunFolder(out, lock=-1).read_config() if options.resume else None
+    options = parsed(before["flags"]) if before else options
+    return dataclasses.replace(options, out=str(out))
+
+
+def train(
+    options: Options,
+    data: Prepared,
+    run: Job,
+    folder: RunFolder,
+    findings: tuple[str, ...],
+    interrupt: Interrupt,
+    began: float,
+) -> Ended:
+    """Runs what is left of the run and writes all of its files.
+
+    Args:
+      options: settled.
+      data: prepared.
+      run: built from both.
+      folder: held by this process.
+      findings: sentences about the data, for the summary.
+      interrupt: asked after every dispatch.
+      began: `time.monotonic()` at the start of the process.
+    """
+    flags = {name: value for name, value in dataclasses.asdict(options).items() if name not in PLACE}
+    notes = folder.write_config(flags, may_differ=MAY_DIFFER)
+    record = serve.record(flags, data.observation, data.action, run.bins)
+    write_json(folder.path / "statistics.json", record["statistics"])
+    state = run.start()
+    parameters = sum(x.size for x in jax.tree.leaves(state.params))
+    restored = checkpoints.restore(folder.checkpoints, state) if options.resume else None
+    if restored:
+        state, notes = restored.state, [*notes, *restored.skipped]
+    print(report.describe_plan(options, parameters, run.floor), flush=True)
+    for note in notes:
+        print(report.remark(note))
+
+    log = _Log(options, data, run, folder, record, restored)
+    with Progress(options.steps, start=int(state.step)) as log.progress:
+        if not restored:
+            log.row(0, log.validation(run.validate(state)))
+        hooks = Hooks(log.dispatch, run.validate, log.save, lambda: interrupt.requested is not None)
+        outcome = fit(state, run.advance, run.plan, hooks, skip_nonfinite=options.on_nonfinite == "skip")
+    state, status = outcome
+    if status == "non_finite":
+        notes.append(f"stopped: {explain(run.objective.loss, state, run.replay(int(state.step)))}")
+    if int(state.skipped):
+        notes.append(f"{int(state.skipped)} non-finite steps were left out")
+    losses = [float(score(state)["loss"]) for score in (run.score_training, run.validate)]
+    log.close()
+    rows = len(data.train.action)
+    notes += report.verdict(options, rows, *losses, run.floor) if status == "finished" else ()
+    from experiments import curves
+
+    curves.draw(
+        folder.path / "metrics.csv",
+        folder.path / "curves.png",
+        floor=run.floor,
+        title=f"{data.facts.name}: {options.loss}",
+    )
+    summary = Summary(
+        status=status,
+        loss=options.loss,
+        data=options.data,
+        out=str(folder.path),
+        seed=options.seed,
+        steps=int(state.step),
+        steps_per_second=log.rate(),
+        wall_seconds=time.monotonic() - began,
+        train_loss=losses[0],
+        val_loss=losses[1],
+        floor=run.floor,
+        parameters_sha256=tree_sha256(state.params),
+        findings=(*findings, *notes),
+        extra={
+            "parameters": parameters,
+            "skipped": int(state.skipped),
+            "samples_seen": int(state.step) * options.batch_size,
+        },
+    )
+    folder.write_summary(summary)
+    return Ended(status, report.describe_end(summary, notes))
+
+
+class _Log:
+    """What a run has written so far, and how fast it went."""
+
+    def __init__(self, options: Options, data: Prepared, run: Job, folder: RunFolder, record: dict, restored):
+        self._options, self._data, self._run, self._folder, self._record = options, data, run, folder, record
+        self.progress: Progress | None = None
+        self._seconds, self._steps, self._last, self._val = 0.0, 0, None, None
+        path, step = folder.path, restored.step if restored else None
+        keep = restored.record["metrics_bytes"] if restored else 0
+        fields = _fields(data, run)
+        self._csv = writers.csv_writer(path / "metrics.csv", fields, keep_bytes=keep)
+        out = [self._csv]
+        if options.tensorboard:
+            out.append(writers.tensorboard_writer(path, purge_step=step))
+        if options.wandb:
+            out.append(writers.wandb_writer(options.wandb, path, record["options"]))
+        self._writer = writers.tee(*out)
+
+    def row(self, step: int, values: dict[str, float]) -> None:
+        self._writer.write(step, values)
+
+    def dispatch(self, step: int, metrics: Metrics) -> None:
+        """A row of training metrics; the clock runs only between dispatches that nothing came between."""
+        now = time.monotonic()
+        if self._last is not None:
+            self._seconds += now - self._last
+            self._steps += len(metrics["losses"])
+        self._last = now
+        good = metrics["good"]
+        loss = float(np.mean(metrics["losses"], where=good)) if good.any() else math.nan
+        norms = metrics["norms"][good]
+        values = {
+            "loss": loss,
+            **self._named("", metrics),
+            "gradient_norm": float(norms.mean()) if len(norms) else math.nan,
+            "gradient_norm_max": float(norms.max()) if len(norms) else math.nan,
+            "update_ratio": float(metrics["update_ratio"]),
+            "learning_rate": float(self._run.schedule(step - 1)),
+        }
+        for path, norm in jax.tree.leaves_with_path(metrics["gradient_norms"]):
+            values[f"gradient_norm/{_leaf(path)}"] = float(norm)
+        self.row(step, values)
+        self.progress.update(step, loss=loss, val=self._val)
+
+    def validation(self, metrics: Metrics) -> dict[str, float]:
+        metrics = jax.tree.map(np.asarray, metrics)
+        self._val = float(metrics["loss"])
+        return {"val_loss": self._val, **self._named("val_", metrics)}
+
+    def save(self, state: TrainState, metrics: Metrics | None) -> None:
+        """A validation row where there is one, then a checkpoint that knows how long the rows are."""
+        step = int(state.step)
+        if metrics is not None:
+            self.row(step, self.validation(metrics))
+        record = {**self._record, "metrics_bytes": self._csv.position()}
+        checkpoints.save(
+            self._folder.checkpoints, step, state, record, None if metrics is None else self._val
+        )
+        self._last = None
+
+    def rate(self) -> float | None:
+        return self._steps / self._seconds if self._seconds else None
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _named(self, prefix: str, metrics: Metrics) -> dict[str, float]:
+        """Metrics per action dimension under its name, errors in the units of the data."""
+        names = self._data.action.names
+        l1 = physical(self._data.normalizers["action"], metrics["l1"])
+        values = {
+            f"{prefix}loss/{n}": float(v) for n, v in zip(names, metrics["loss_per_dimension"], strict=True)
+        }
+        values |= {f"{prefix}l1/{n}": float(v) for n, v in zip(names, l1, strict=True)}
+        if "accuracy" in metrics:
+            values[f"{prefix}accuracy"] = float(metrics["accuracy"])
+        return values
+
+
+def _fields(data: Prepared, run: Job) -> list[str]:
+    """The columns of metrics.csv, known before the first row."""
+    leaves = jax.tree.leaves_with_path(jax.eval_shape(run.start).params)
+    names = data.action.names
+    columns = ["loss", "val_loss"]
+    if run.bins is not None:
+        columns += ["accuracy", "val_accuracy"]
+    columns += ["gradient_norm", "gradient_norm_max", "update_ratio", "learning_rate"]
+    for group in ("loss", "l1", "val_loss", "val_l1"):
+        columns += [f"{group}/{name}" for name in names]
+    return columns + [f"gradient_norm/{_leaf(path)}" for path, _ in leaves]
+
+
+def _leaf(path) -> str:
+    return "/".join(str(part.key) for part in path)
