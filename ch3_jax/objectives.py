@@ -61,7 +61,8 @@ def cross_entropy(shapes: Shapes, bins: tokens.Bins, *, width: int = 256, dtype=
     def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         del key
         logits = policy.apply(params, batch.observation)
-        target = tokens.encode(bins, batch.action)
+        # Without the barrier XLA encodes anew for each of the K logits that the target is compared with.
+        target = jax.lax.optimization_barrier(tokens.encode(bins, batch.action))
         losses = supervised.cross_entropy(logits, target)
         chosen = jnp.argmax(logits, axis=-1)
         decoded = jnp.abs(tokens.decode(bins, chosen) - batch.action)

@@ -26,8 +26,8 @@ def describe_data(dataset: Dataset, data: Prepared) -> tuple[str, tuple[str, ...
         f"action: {facts.action_meaning}" if facts.action_meaning else "action: the files do not say what"
     )
     page = [
-        f"{facts.name} ({facts.format}{rate}): {sizes}",
-        meaning,
+        *textwrap.wrap(f"{facts.name} ({facts.format}{rate}): {sizes}", 79),
+        *textwrap.wrap(meaning, 79),
         "",
         table(data.observation, "observation (training split)", facts.observation_units),
         "",

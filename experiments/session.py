@@ -18,7 +18,7 @@ from ch3_jax.training.digests import tree_sha256
 from ch3_jax.training.loop import Hooks, fit
 from ch3_jax.training.postmortem import explain
 from ch3_jax.training.update import TrainState
-from experiments import report
+from experiments import curves, report
 from experiments.entry import Interrupt
 from experiments.flags import MAY_DIFFER, PLACE, Options
 from experiments.flags import options as parsed
@@ -89,13 +89,12 @@ def train(
     log.close()
     rows = len(data.train.action)
     notes += report.verdict(options, rows, *losses, run.floor) if status == "finished" else ()
-    from experiments import curves
-
     curves.draw(
         folder.path / "metrics.csv",
         folder.path / "curves.png",
         floor=run.floor,
         title=f"{data.facts.name}: {options.loss}",
+        unit="nats" if options.loss == "ce" else "normalised units",
     )
     summary = Summary(
         status=status,
@@ -134,7 +133,7 @@ class _Log:
         self._csv = writers.csv_writer(path / "metrics.csv", fields, keep_bytes=keep)
         out = [self._csv]
         if options.tensorboard:
-            out.append(writers.tensorboard_writer(path, purge_step=step))
+            out.append(writers.tensorboard_writer(path, purge_step=None if step is None else step + 1))
         if options.wandb:
             out.append(writers.wandb_writer(options.wandb, path, record["options"]))
         self._writer = writers.tee(*out)

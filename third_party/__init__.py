@@ -1,0 +1,1 @@
+"""What others made known, and adapters that run peers beside this project."""
