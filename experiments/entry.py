@@ -118,6 +118,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(_refuse(_flag_error(error)))
     except SystemExit:  # absl ends --help with 1, as if help were a failure.
         raise SystemExit(0) from None
+    except BrokenPipeError:  # `--help | head`
+        _drop_stdout()
+        raise SystemExit(0) from None
     # Orbax tells the story of every file it writes; a person asked for the run's own.
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)

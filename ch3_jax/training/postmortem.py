@@ -32,7 +32,8 @@ class Blame(NamedTuple):
         "gradient/heads/bias", "squared norm of gradient/heads/bias"; None if the replay was finite.
       index: position of its first non-finite entry.
       dimensions: action dimensions whose loss is not finite.
-      largest: the largest absolute value in the batch's observations and actions.
+      largest: the largest absolute value in the batch's observations and actions, NaN above all.
+      largest_at: where it stands: "observation[17, 0, 3]" is sample 17, step 0 of the window, dimension 3.
       operation: the first primitive with finite inputs and a non-finite output, or None.
       source: "file.py:12 in function", or None.
     """
@@ -42,6 +43,7 @@ class Blame(NamedTuple):
     index: tuple[int, ...]
     dimensions: tuple[int, ...]
     largest: float
+    largest_at: str
     operation: str | None
     source: str | None
 
@@ -54,7 +56,7 @@ class Blame(NamedTuple):
             text += f", made by `{self.operation}`" + (f" at {self.source}" if self.source else "")
         if self.dimensions:
             text += f"; the loss of action dimension {', '.join(map(str, self.dimensions))} is not finite"
-        return f"{text}; the batch's largest number is {self.largest:.3g}"
+        return f"{text}; the batch's largest number is {self.largest_at} = {self.largest:.3g}"
 
 
 def explain(loss_fn: LossFn, state: TrainState, batch: Batch) -> Blame:
@@ -92,13 +94,15 @@ def explain(loss_fn: LossFn, state: TrainState, batch: Batch) -> Blame:
     )
     closed = jax.make_jaxpr(step)(state.params, batch)
     found = _walk(closed.jaxpr, closed.consts, jax.tree.leaves((state.params, batch)))
+    largest, largest_at = _largest(batch)
     per_dimension = np.asarray(out["metrics"].get("loss_per_dimension", ()), np.float32)
     return Blame(
         step=int(state.step),
         leaf=leaf,
         index=index,
         dimensions=tuple(np.flatnonzero(~np.isfinite(per_dimension)).tolist()),
-        largest=float(jnp.maximum(jnp.max(jnp.abs(batch.observation)), jnp.max(jnp.abs(batch.action)))),
+        largest=largest,
+        largest_at=largest_at,
         operation=found and found[0],
         source=found and found[1],
     )
@@ -115,6 +119,16 @@ def _first_nonfinite(*named: tuple[str, PyTree]) -> tuple[str | None, tuple[int,
                 where = tuple(int(i) for i in np.unravel_index(np.argmax(bad), bad.shape))
                 return f"{name}/{inner}" if inner else name, where
     return None, ()
+
+
+def _largest(batch: Batch) -> tuple[float, str]:
+    def magnitude(array) -> np.ndarray:
+        return np.nan_to_num(np.abs(np.asarray(array, np.float64)), nan=np.inf)
+
+    name = max(("observation", "action"), key=lambda n: magnitude(getattr(batch, n)).max())
+    array = np.asarray(getattr(batch, name))
+    where = np.unravel_index(np.argmax(magnitude(array)), array.shape)
+    return float(array[where]), f"{name}[{', '.join(map(str, where))}]"
 
 
 def _walk(jaxpr: Jaxpr, consts: list[Any], args: list[Any]) -> tuple[str, str | None] | None:

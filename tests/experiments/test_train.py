@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import signal
 import subprocess
@@ -23,8 +22,17 @@ def command(*args):
     return [sys.executable, "-m", "experiments.train", *map(str, args)]
 
 
-def run(*args, code=0, **env):
-    done = subprocess.run(command(*args), capture_output=True, text=True, cwd=ROOT, env={**os.environ, **env})
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """The runs of this file compile the same programs: once is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("xla")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+        yield
+
+
+def run(*args, code=0):
+    done = subprocess.run(command(*args), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done
@@ -35,7 +43,7 @@ def summary(out):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, compiled_once):
     """One finished run that the others are compared with."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     return out, run(*SMALL, f"--out={out}")

@@ -29,7 +29,7 @@ def test_an_overflow_is_named_where_it_happens():
     blame = explain(exponential, state({"w": jnp.ones(())}), batch(100.0))
     assert (blame.step, blame.leaf, blame.operation, blame.dimensions) == (0, "loss", "exp", (0,))
     assert blame.source.startswith("test_postmortem.py:")
-    assert blame.largest == 100
+    assert (blame.largest, blame.largest_at) == (100, "observation[0, 0, 0]")
     assert "made by `exp`" in str(blame)
 
 
