@@ -23,7 +23,11 @@ from typing import Any
 
 from absl import flags
 
-from experiments import entry, run_folder
+from experiments import (
+    entry,
+    run_folder,
+    shared_flags,  # noqa: F401 - defines --out and --smoke
+)
 from experiments.benchmarks import update
 
 _SMOKE_SECONDS, _SHORT, _LONG = 0.05, 10_000, 100_000
@@ -59,7 +63,6 @@ SUBJECTS: dict[str, Callable[[], Iterator[tuple[dict[str, Any], str]]]] = {"upda
 
 _FLAGS = ("what", "out", "rounds", "round_seconds", "threads", "long", "torch_python", "smoke")
 flags.DEFINE_enum("what", "update", list(SUBJECTS), "what to measure")
-flags.DEFINE_string("out", None, "folder of the results; by default runs/benchmark-<what>-<time>")
 flags.DEFINE_integer("rounds", 9, "rounds; medians are over these", lower_bound=7)
 flags.DEFINE_float("round_seconds", 0.5, "length of one contender's turn", lower_bound=0.01)
 flags.DEFINE_multi_enum(
@@ -67,7 +70,6 @@ flags.DEFINE_multi_enum(
 )
 flags.DEFINE_boolean("long", False, "compare the first steps with those after 100,000, not 10,000")
 flags.DEFINE_string("torch_python", None, "interpreter that has torch; by default this one")
-flags.DEFINE_boolean("smoke", False, "a few seconds, two rounds: shows that it works, measures nothing")
 
 
 def main(_: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The flags that every experiment shares, under the same names, and their values as one record.
+"""The flags of training, the same names in every experiment, and their values as one record.
 
 Nothing heavy is imported here: `--help` must answer at once.
 """
@@ -7,6 +7,8 @@ import dataclasses
 from typing import Any
 
 from absl import flags
+
+from experiments import shared_flags  # noqa: F401 - defines --out and --smoke
 
 LOSSES = ("ce", "mse", "l1")
 SCHEDULES = ("constant", "cosine", "openpi", "lerobot", "rsqrt", "step")
@@ -51,13 +53,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("seed", 0, "of data, parameters and order", lower_bound=0)
 
-flags.DEFINE_string("out", None, "run folder [runs/<data>-<loss>-<seed>-<time>]")
 flags.DEFINE_bool("resume", False, "go on with the run in --out, with the flags that it was started with")
 flags.DEFINE_integer("log_every", 100, "steps per dispatch and row of metrics.csv", lower_bound=1)
 flags.DEFINE_integer("save_every", None, "steps between checkpoints [a tenth of the run]", lower_bound=1)
 flags.DEFINE_bool("tensorboard", True, "write TensorBoard events")
 flags.DEFINE_string("wandb", None, "Weights & Biases project; needs wandb, WANDB_MODE=offline works")
-flags.DEFINE_bool("smoke", False, "a few seconds of everything")
 flags.DEFINE_integer("plant_overflow", None, "put 1e38 into what this step sees, to watch the run stop")
 
 # Where a run lies is no part of what it is. What a resumed run may be given anew changes no good step.

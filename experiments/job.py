@@ -230,7 +230,9 @@ def build(options: Options, data: Prepared) -> Job:
         plan=Plan(options.steps, options.log_every, options.save_every),
         floor=floors.floor(options.loss, data.extra, data.normalizers["action"], bins),
         # Compiled as one program: layer by layer it would be thirty.
-        start=jax.jit(lambda: init_state(objective.init(init_key), optimizer, run_key, ema=decay is not None)),
+        start=jax.jit(
+            lambda: init_state(objective.init(init_key), optimizer, run_key, ema=decay is not None)
+        ),
         advance=_advance(options, update, order, fetch, train),
         validate=score,
         score_training=score_train,
