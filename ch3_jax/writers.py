@@ -194,6 +194,14 @@ def tensorboard_writer(folder: str | Path, purge_step: int | None = None) -> Wri
     return Writer(write, flush, close)
 
 
+def require_wandb() -> None:
+    """Refuses to go on without the package; asked before a run writes anything."""
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise _not_installed("wandb", "Weights & Biases", "--wandb", error) from error
+
+
 def wandb_writer(
     project: str,
     folder: str | Path,
@@ -218,10 +226,9 @@ def wandb_writer(
     Raises:
       InputError: wandb is not installed, or refuses (no network, no login).
     """
-    try:
-        import wandb
-    except ImportError as error:
-        raise _not_installed("wandb", "Weights & Biases", "--wandb", error) from error
+    require_wandb()
+    import wandb
+
     folder = Path(folder)
     with _naming(folder):
         folder.mkdir(parents=True, exist_ok=True)

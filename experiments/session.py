@@ -36,6 +36,8 @@ class Ended(NamedTuple):
 
 def as_started(options: Options, out: Path) -> Options:
     """A resumed run takes the flags it was started with, wherever the command line is silent."""
+    if options.wandb:
+        writers.require_wandb()  # Here, where nothing is written yet.
     before = RunFolder(out, lock=-1).read_config() if options.resume else None
     options = parsed(before["flags"]) if before else options
     return dataclasses.replace(options, out=str(out))
