@@ -119,7 +119,7 @@ def test_sigterm_saves_and_resume_ends_with_the_same_bits(tmp_path):
 @pytest.mark.slow
 def test_ten_kills_and_ten_resumes(tmp_path):
     """kill -9 at random moments of the whole life of a run, saving included."""
-    args = (*SMALL, "--steps=3000", "--save_every=20", "--ema=0.99")
+    args = (*SMALL, "--steps=1500", "--save_every=20", "--ema=0.99")
     began = time.monotonic()
     run(*args, f"--out={tmp_path / 'whole'}")
     life = time.monotonic() - began
