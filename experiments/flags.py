@@ -21,7 +21,9 @@ NORMALIZERS = (
 
 flags.DEFINE_enum("loss", "ce", LOSSES, "cross-entropy on action bins, squared error, absolute error")
 flags.DEFINE_string(
-    "data", "inverse_dynamics", "a folder (RLDS/TFDS, zarr, LeRobot) or inverse_dynamics, random_bins"
+    "data",
+    "inverse_dynamics",
+    "a folder (RLDS/TFDS, zarr, LeRobot), or inverse_dynamics, random_bins, panda_reach[_obstacle]",
 )
 flags.DEFINE_integer("pairs", None, "training pairs of an embedded set", lower_bound=1)
 flags.DEFINE_float("noise", None, "of inverse_dynamics, in standard deviations of the action", lower_bound=0)

@@ -11,8 +11,9 @@ import numpy as np
 
 from ch3_jax import writers
 from ch3_jax.base import Metrics
+from ch3_jax.data.normalize import denormalize, normalize
 from ch3_jax.data.prepare import Prepared, physical
-from ch3_jax.evaluation import serve
+from ch3_jax.evaluation import rollouts, serve
 from ch3_jax.training import checkpoints
 from ch3_jax.training.digests import tree_sha256
 from ch3_jax.training.loop import Hooks, fit
@@ -87,6 +88,8 @@ def train(
         notes.append(f"stopped: {explain(run.objective.loss, state, run.replay(int(state.step)))}")
     if int(state.skipped):
         notes.append(f"{int(state.skipped)} non-finite steps were left out")
+    success = _drive(options, data, run, state)
+    notes += [text for text, _ in success.values()]
     losses = [float(score(state)["loss"]) for score in (run.score_training, run.validate)]
     log.close()
     rows = len(data.train.action)
@@ -116,10 +119,31 @@ def train(
             "parameters": parameters,
             "skipped": int(state.skipped),
             "samples_seen": int(state.step) * options.batch_size,
+            "success": {how: rate._asdict() for how, (_, rate) in success.items()},
         },
     )
     folder.write_summary(summary)
     return Ended(status, report.describe_end(summary, notes))
+
+
+def _drive(options: Options, data: Prepared, run: Job, state: TrainState) -> dict:
+    """Closed-loop success, where the data set is also a task: by the likeliest action, and by samples."""
+    results = {}
+    if options.data not in rollouts.TASKS:
+        return results
+    params = state.params if state.ema is None else state.ema
+    for how in ("most likely action", "sampled action") if run.bins is not None else ("prediction",):
+
+        def act(observation, key, sampled=how == "sampled action"):
+            seen = normalize(data.normalizers["observation"], observation)
+            action = run.objective.act(params, seen, key if sampled else None)
+            return denormalize(data.normalizers["action"], action)
+
+        rate = rollouts.drive(act, jax.random.key(options.seed + 1), name=options.data, window=options.window)
+        interval = f"[{rate.low:.1%}, {rate.high:.1%}] of {rate.episodes} starts"
+        text = f"closed loop, {how}: success {rate.rate:.1%} {interval}"
+        results[how] = text, rate
+    return results
 
 
 class _Log:

@@ -22,13 +22,14 @@ LEVEL = {
     "noise": 2,
     "losses": 3,
     "policies": 3,
-    "data": 3,
+    "environments": 3,
     "writers": 3,
     "metrics": 3,
-    "objectives": 4,
-    "floors": 4,
-    "training": 4,
-    "evaluation": 5,
+    "data": 4,
+    "objectives": 5,
+    "floors": 5,
+    "training": 5,
+    "evaluation": 6,
 }
 # What only its own room may import, wherever it stands in a file.
 ONLY_IN = {
@@ -41,6 +42,7 @@ ONLY_IN = {
     "av": "data",
     "tensorboardX": "writers",
     "wandb": "writers",
+    "diffrax": "noise",
 }
 NEVER = {"tensorflow", "torch", "experiments", "matplotlib", "rich"}
 LAZY = {*ONLY_IN, "scipy"} - {"flax"}

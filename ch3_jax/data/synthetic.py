@@ -38,6 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ch3_jax.base import Array
+from ch3_jax.data.demonstrations import panda_reach, panda_reach_obstacle
 from ch3_jax.data.episodes import Dataset, Facts, Steps
 from ch3_jax.errors import InputError
 
@@ -190,6 +191,8 @@ def random_bins(seed: int, *, pairs: int = 4096, validation_pairs: int = 1024) -
 EMBEDDED: Mapping[str, Callable[..., Dataset]] = {
     "inverse_dynamics": inverse_dynamics,
     "random_bins": random_bins,
+    "panda_reach": panda_reach,
+    "panda_reach_obstacle": panda_reach_obstacle,
 }
 
 

@@ -1,0 +1,1 @@
+"""Tasks as pure functions: `reset`, `step`, `observe`, vmapped by the thousand."""

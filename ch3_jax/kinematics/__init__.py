@@ -1,0 +1,1 @@
+"""Arms: geometry, forward kinematics, Jacobians, inverse kinematics."""

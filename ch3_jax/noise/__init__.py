@@ -1,0 +1,1 @@
+"""How actions are drowned in noise, and how samplers bring them back."""
