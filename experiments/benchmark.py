@@ -16,9 +16,9 @@ and `--torch_python` may name another interpreter that has it. Writes `benchmark
 `benchmark.txt` into --out.
 """
 
+import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import flags
@@ -28,39 +28,13 @@ from experiments import (
     run_folder,
     shared_flags,  # noqa: F401 - defines --out and --smoke
 )
-from experiments.benchmarks import update
+from experiments.benchmarks.settings import Settings
 
-_SMOKE_SECONDS, _SHORT, _LONG = 0.05, 10_000, 100_000
+# Subject -> the module under experiments/benchmarks/ whose `records(settings)` checks its input, then gives
+# (record, text) pairs as they come. A new subject is a file and a line here; it is imported when asked for.
+SUBJECTS = {"update": "update"}
 
-
-def _update() -> Iterator[tuple[dict[str, Any], str]]:
-    """The subject `update`: its input checked, then an iterator."""
-    python = flags.FLAGS.torch_python or sys.executable
-    return _update_records(python, update.has_torch(python))
-
-
-def _update_records(python: str, torch: bool) -> Iterator[tuple[dict[str, Any], str]]:
-    """Records and their texts, one by one."""
-    f = flags.FLAGS
-    if not torch:
-        note = f"PyTorch is not installed, so ours is measured alone; for its peers: {update.TORCH_COMMAND}\n"
-        yield {"note": note.strip()}, note
-    records = update.measure(
-        python=python,
-        torch=torch,
-        threads=[1] if f.smoke else [int(number) for number in f.threads],
-        count=2 if f.smoke else f.rounds,
-        seconds=_SMOKE_SECONDS if f.smoke else f.round_seconds,
-        flat_steps=200 if f.smoke else _LONG if f.long else _SHORT,
-        smoke=f.smoke,
-    )
-    for record in records:
-        yield record, update.table(record)
-
-
-# Subject -> what measures it: (record, text) pairs as they come. A new subject is a file and a line here.
-SUBJECTS: dict[str, Callable[[], Iterator[tuple[dict[str, Any], str]]]] = {"update": _update}
-
+_SMOKE_SECONDS = 0.05
 _FLAGS = ("what", "out", "rounds", "round_seconds", "threads", "long", "torch_python", "smoke")
 flags.DEFINE_enum("what", "update", list(SUBJECTS), "what to measure")
 flags.DEFINE_integer("rounds", 9, "rounds; medians are over these", lower_bound=7)
@@ -76,7 +50,15 @@ def main(_: list[str]) -> None:
     f = flags.FLAGS
     start = time.monotonic()
     out = f.out or run_folder.default_out("benchmark", f.what, 0)
-    subject = SUBJECTS[f.what]()
+    settings = Settings(
+        python=f.torch_python or sys.executable,
+        threads=(1,) if f.smoke else tuple(int(number) for number in f.threads),
+        rounds=2 if f.smoke else f.rounds,
+        seconds=_SMOKE_SECONDS if f.smoke else f.round_seconds,
+        long=f.long,
+        smoke=f.smoke,
+    )
+    subject = importlib.import_module(f"experiments.benchmarks.{SUBJECTS[f.what]}").records(settings)
     with run_folder.acquire(out) as folder:
         folder.write_config({name: f[name].value for name in _FLAGS})
         records, texts = [], []
@@ -86,17 +68,17 @@ def main(_: list[str]) -> None:
             texts.append(text)
             run_folder.write_json(folder.path / "benchmark.json", {"what": f.what, "records": records})
             (folder.path / "benchmark.txt").write_text("\n".join(texts))
-        folder.write_summary(_summary(str(folder.path), records, time.monotonic() - start))
+        folder.write_summary(_summary(f.what, str(folder.path), records, time.monotonic() - start))
         print(f"written: {folder.path / 'benchmark.json'}")
 
 
-def _summary(out: str, records: list[dict[str, Any]], wall_seconds: float) -> run_folder.Summary:
+def _summary(what: str, out: str, records: list[dict[str, Any]], wall_seconds: float) -> run_folder.Summary:
     """The documented fields; the targets that were missed are the findings."""
     targets = [target for record in records for target in record.get("targets", ())]
     return run_folder.Summary(
         status="finished",
-        loss="ce",
-        data="random_bins",
+        loss="ce" if what == "update" else "",
+        data="random_bins" if what == "update" else "",
         out=out,
         seed=0,
         steps=0,

@@ -25,11 +25,14 @@ LEVEL = {
     "environments": 3,
     "writers": 3,
     "metrics": 3,
+    "cards": 3,
     "data": 4,
     "objectives": 5,
     "floors": 5,
     "training": 5,
     "evaluation": 6,
+    "doctor": 7,
+    "faults": 7,
 }
 # What only its own room may import, wherever it stands in a file.
 ONLY_IN = {
@@ -43,6 +46,9 @@ ONLY_IN = {
     "tensorboardX": "writers",
     "wandb": "writers",
     "diffrax": "noise",
+    "tokenizers": "tokens",
+    "pypdf": "cards",
+    "diptest": "doctor",
 }
 NEVER = {"tensorflow", "torch", "experiments", "matplotlib", "rich"}
 LAZY = {*ONLY_IN, "scipy"} - {"flax"}

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from ch3_jax.errors import InputError
 from experiments.benchmarks import ours, rounds
+from experiments.benchmarks.settings import Settings
 from third_party import chapter_loop
 
 TORCH_COMMAND = "pip install -r third_party/requirements.txt"
@@ -36,6 +37,7 @@ PEERS = {
 SMOKE_PEERS = ("eager",)
 _PEAK, _TORCH_PEAK, _OURS = "matmul", "torch matmul", "ours"
 _LOOP = Path(chapter_loop.__file__)
+_SMOKE_STEPS, _SHORT, _LONG = 200, 10_000, 100_000
 
 
 class Target(NamedTuple):
@@ -87,6 +89,27 @@ def has_torch(python: str) -> bool:
             cause="a mistyped path",
             fix="correct it, or leave it out and " + TORCH_COMMAND,
         ) from error
+
+
+def records(settings: Settings) -> Iterator[tuple[dict[str, Any], str]]:
+    """Checks the peers' interpreter, then gives records and their texts as they come."""
+    return _records(settings, has_torch(settings.python))
+
+
+def _records(settings: Settings, torch: bool) -> Iterator[tuple[dict[str, Any], str]]:
+    if not torch:
+        note = f"PyTorch is not installed, so ours is measured alone; for its peers: {TORCH_COMMAND}\n"
+        yield {"note": note.strip()}, note
+    for record in measure(
+        python=settings.python,
+        torch=torch,
+        threads=settings.threads,
+        count=settings.rounds,
+        seconds=settings.seconds,
+        flat_steps=_SMOKE_STEPS if settings.smoke else _LONG if settings.long else _SHORT,
+        smoke=settings.smoke,
+    ):
+        yield record, table(record)
 
 
 def measure(
