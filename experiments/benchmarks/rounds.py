@@ -77,9 +77,9 @@ class Worker:
         """Waits for the start; returns the version of the library that the contender runs on."""
         return self._read()["version"]
 
-    def ask(self, steps: int) -> Answer:
-        """Lets it make about that many steps."""
-        self._process.stdin.write(f"{steps}\n")
+    def ask(self, steps: int, workload: str = "") -> Answer:
+        """Lets it make about that many steps, of that workload where it has several."""
+        self._process.stdin.write(f"{workload} {steps}\n".lstrip())
         self._process.stdin.flush()
         return Answer(**self._read())
 
