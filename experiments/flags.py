@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import shared_flags  # noqa: F401 - defines --out and --smoke
 
-LOSSES = ("ce", "mse", "l1")
+LOSSES = ("ce", "mse", "l1", "denoising", "ddpm", "flow")
 SCHEDULES = ("constant", "cosine", "openpi", "lerobot", "rsqrt", "step")
 BIN_RULES = ("minmax", "quantile", "equal_mass", "rt1", "openvla", "octo")
 NORMALIZERS = (
@@ -19,7 +19,26 @@ NORMALIZERS = (
     *("lerobot_quantile", "diffusion_policy", "octo", "octo_quantile", "act"),
 )
 
-flags.DEFINE_enum("loss", "ce", LOSSES, "cross-entropy on action bins, squared error, absolute error")
+# Options of a loss, None where the loss decides; one that the loss has no use for is refused.
+OF_LOSS = (
+    *(
+        "sampler",
+        "sampling_steps",
+        "prediction",
+        "time_law",
+        "time_direction",
+        "noise_schedule",
+        "noise_steps",
+    ),
+    *("match_std", "min_snr", "allow_signal", "sigma_max"),
+)
+SAMPLERS = ("ddpm", "ddim", "dpmpp_2m", "euler", "midpoint", "heun", "rk4", "adaptive")
+PREDICTIONS = ("eps", "x0", "v", "velocity")
+TIME_LAWS = ("uniform", "pi0_beta", "logit_normal")
+DIRECTIONS = ("noise_at_0", "noise_at_1")
+NOISE_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
+
+flags.DEFINE_enum("loss", "ce", LOSSES, "bins: ce; a number: mse l1; taking noise away: denoising ddpm flow")
 flags.DEFINE_string(
     "data",
     "inverse_dynamics",
@@ -34,6 +53,18 @@ flags.DEFINE_integer("window", 1, "observations that the policy sees", lower_bou
 flags.DEFINE_integer("horizon", 1, "actions that the policy predicts", lower_bound=1)
 flags.DEFINE_enum("bins_rule", "minmax", BIN_RULES, "where the bins of an action dimension lie")
 flags.DEFINE_integer("bins", 256, "bins of an action dimension", lower_bound=1)
+
+flags.DEFINE_enum("sampler", None, SAMPLERS, "from noise to action [ddpm; euler for flow]")
+flags.DEFINE_integer("sampling_steps", None, "of the sampler [20; 10 for flow]", lower_bound=1)
+flags.DEFINE_enum("prediction", None, PREDICTIONS, "of the network [eps; velocity for flow]")
+flags.DEFINE_enum("time_law", None, TIME_LAWS, "of flow, how the share of noise is drawn [uniform]")
+flags.DEFINE_enum("time_direction", None, DIRECTIONS, "of flow [noise_at_0]; noise_at_1 is openpi's")
+flags.DEFINE_enum("noise_schedule", None, NOISE_SCHEDULES, "of ddpm [squaredcos_cap_v2]")
+flags.DEFINE_integer("noise_steps", None, "of ddpm, in training [100]", lower_bound=1)
+flags.DEFINE_bool("match_std", None, "scale ddpm's schedule to the actions' standard deviation")
+flags.DEFINE_float("min_snr", None, "bound of ddpm's min-SNR weights [none]", lower_bound=0)
+flags.DEFINE_bool("allow_signal", None, "sample from pure noise where ddpm's schedule leaves signal")
+flags.DEFINE_float("sigma_max", None, "of denoising, the noisiest level [1]", lower_bound=0)
 
 flags.DEFINE_integer("steps", None, "length of the run in updates; overrides --epochs", lower_bound=1)
 flags.DEFINE_float("epochs", None, "passes over the data [a million samples, at most 50 passes]")
@@ -82,6 +113,17 @@ class Options:
     horizon: int
     bins_rule: str
     bins: int
+    sampler: str | None
+    sampling_steps: int | None
+    prediction: str | None
+    time_law: str | None
+    time_direction: str | None
+    noise_schedule: str | None
+    noise_steps: int | None
+    match_std: bool | None
+    min_snr: float | None
+    allow_signal: bool | None
+    sigma_max: float | None
     steps: int | None
     epochs: float | None
     batch_size: int | None
@@ -107,6 +149,11 @@ class Options:
     wandb: str | None
     smoke: bool
     plant_overflow: int | None
+
+    def of_loss(self) -> dict[str, Any]:
+        """The options of the loss that were given."""
+        given = ((name, getattr(self, name)) for name in OF_LOSS)
+        return {name: value for name, value in given if value is not None}
 
 
 def options(before: dict[str, Any] | None = None) -> Options:

@@ -24,7 +24,7 @@ from ch3_jax.data.prepare import Prepared
 from ch3_jax.data.shuffle import indices
 from ch3_jax.data.windows import DeviceSteps, gather
 from ch3_jax.errors import InputError
-from ch3_jax.objectives import Objective, Shapes, make_objective
+from ch3_jax.objectives import Objective, Shapes, Spread, make_objective, spread
 from ch3_jax.tokens import bins as tokens
 from ch3_jax.training import ema
 from ch3_jax.training.dispatch import device_advance, host_advance
@@ -101,6 +101,14 @@ def read(options: Options) -> Dataset:
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ch3_jax"
+
+
+def rehearse(options: Options) -> None:
+    """Builds the objective for one number, to refuse what cannot be built before any data is read."""
+    one = Spread(np.zeros(1, np.float32), np.ones(1, np.float32), 1.0)
+    make_objective(
+        options.loss, Shapes(1, 1, 1, 1), tokens.uniform([0.0], [1.0], 2), spread=one, **options.of_loss()
+    )
 
 
 def settle(options: Options, dataset: Dataset) -> Options:
@@ -194,7 +202,13 @@ def build(options: Options, data: Prepared) -> Job:
     bins = make_bins(options, data)
     shapes = Shapes(options.window, len(data.observation.names), options.horizon, len(data.action.names))
     objective = make_objective(
-        options.loss, shapes, bins, width=options.width, dtype=jnp.dtype(options.dtype)
+        options.loss,
+        shapes,
+        bins,
+        width=options.width,
+        dtype=jnp.dtype(options.dtype),
+        spread=spread(data.action, data.normalizers["action"]),
+        **options.of_loss(),
     )
     schedule = make_schedule(
         options.schedule, options.learning_rate, steps=options.steps, warmup=options.warmup

@@ -7,6 +7,7 @@ from ch3_jax.data.audit import audit
 from ch3_jax.data.episodes import Dataset
 from ch3_jax.data.prepare import Prepared
 from ch3_jax.data.table import table
+from ch3_jax.objectives import Objective
 from experiments.flags import Options
 
 _CLOSE = 0.005  # of the floor: what a few thousand held-out samples leave uncertain, five times over
@@ -36,6 +37,13 @@ def describe_data(dataset: Dataset, data: Prepared) -> tuple[str, tuple[str, ...
         *map(remark, findings),
     ]
     return "\n".join(page), findings
+
+
+def ways(objective: Objective) -> tuple[str, ...]:
+    """What a policy can be asked for, in words: its likeliest action, a sample, or the one that it has."""
+    if not objective.samples:
+        return ("prediction",)
+    return ("most likely action", "sampled action") if objective.likeliest else ("sampled action",)
 
 
 def describe_plan(options: Options, parameters: int, floor: float | None) -> str:

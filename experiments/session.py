@@ -99,7 +99,7 @@ def train(
         folder.path / "curves.png",
         floor=run.floor,
         title=f"{data.facts.name}: {options.loss}",
-        unit="nats" if options.loss == "ce" else "normalised units",
+        unit=run.objective.unit,
     )
     summary = Summary(
         status=status,
@@ -132,7 +132,7 @@ def _drive(options: Options, data: Prepared, run: Job, state: TrainState) -> dic
     if options.data not in rollouts.TASKS:
         return results
     params = state.params if state.ema is None else state.ema
-    for how in ("most likely action", "sampled action") if run.bins is not None else ("prediction",):
+    for how in report.ways(run.objective):
 
         def act(observation, key, sampled=how == "sampled action"):
             seen = normalize(data.normalizers["observation"], observation)
@@ -155,7 +155,9 @@ class _Log:
         self._seconds, self._steps, self._last, self._val = 0.0, 0, None, None
         path, step = folder.path, restored.step if restored else None
         keep = restored.record["metrics_bytes"] if restored else 0
-        fields = _fields(data, run)
+        shapes = jax.eval_shape(run.start)
+        scored = jax.eval_shape(run.validate, shapes)
+        self._own, fields = _own(scored), _fields(data, shapes, scored)
         self._csv = writers.csv_writer(path / "metrics.csv", fields, keep_bytes=keep)
         out = [self._csv]
         if options.tensorboard:
@@ -215,27 +217,31 @@ class _Log:
     def _named(self, prefix: str, metrics: Metrics) -> dict[str, float]:
         """Metrics per action dimension under its name, errors in the units of the data."""
         names = self._data.action.names
-        l1 = physical(self._data.normalizers["action"], metrics["l1"])
+        groups = {"loss": metrics["loss_per_dimension"]}
+        if "l1" in metrics:
+            groups["l1"] = physical(self._data.normalizers["action"], metrics["l1"])
         values = {
-            f"{prefix}loss/{n}": float(v) for n, v in zip(names, metrics["loss_per_dimension"], strict=True)
+            f"{prefix}{group}/{name}": float(value)
+            for group, row in groups.items()
+            for name, value in zip(names, row, strict=True)
         }
-        values |= {f"{prefix}l1/{n}": float(v) for n, v in zip(names, l1, strict=True)}
-        if "accuracy" in metrics:
-            values[f"{prefix}accuracy"] = float(metrics["accuracy"])
-        return values
+        return values | {f"{prefix}{name}": float(metrics[name]) for name in self._own}
 
 
-def _fields(data: Prepared, run: Job) -> list[str]:
+def _fields(data: Prepared, state: TrainState, metrics: Metrics) -> list[str]:
     """The columns of metrics.csv, known before the first row."""
-    leaves = jax.tree.leaves_with_path(jax.eval_shape(run.start).params)
-    names = data.action.names
     columns = ["loss", "val_loss"]
-    if run.bins is not None:
-        columns += ["accuracy", "val_accuracy"]
+    columns += [f"{prefix}{name}" for name in _own(metrics) for prefix in ("", "val_")]
     columns += ["gradient_norm", "gradient_norm_max", "update_ratio", "learning_rate"]
-    for group in ("loss", "l1", "val_loss", "val_l1"):
-        columns += [f"{group}/{name}" for name in names]
+    groups = ("loss", "l1", "val_loss", "val_l1") if "l1" in metrics else ("loss", "val_loss")
+    columns += [f"{group}/{name}" for group in groups for name in data.action.names]
+    leaves = jax.tree.leaves_with_path(state.params)
     return columns + [f"gradient_norm/{_leaf(path)}" for path, _ in leaves]
+
+
+def _own(metrics: Metrics) -> list[str]:
+    """Names of the scalars that are this loss's own, such as accuracy."""
+    return sorted(set(metrics) - {"loss", "l1", "loss_per_dimension"})
 
 
 def _leaf(path) -> str:

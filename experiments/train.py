@@ -36,6 +36,7 @@ def main(argv: list[str]) -> int:
             absent="start",
         )
         options = session.as_started(options, out)
+        job.rehearse(options)
         dataset = held_out(job.read(options), options.validation, options.seed)
         options = job.settle(options, dataset)
         with job.where(options, dataset) as options:

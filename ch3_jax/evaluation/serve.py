@@ -5,6 +5,7 @@ nowhere else, so a policy cannot be served with the numbers of another data set.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +15,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from ch3_jax import checks
-from ch3_jax.base import Array, Key
-from ch3_jax.data.normalize import denormalize, make_normalizer, normalize
+from ch3_jax.base import Array, Key, Params
+from ch3_jax.data.normalize import Normalizer, denormalize, make_normalizer, normalize
 from ch3_jax.data.statistics import Statistics, from_json
 from ch3_jax.errors import InputError
-from ch3_jax.objectives import Shapes, make_objective
+from ch3_jax.noise.denoiser import Denoiser, require_same
+from ch3_jax.objectives import Objective, Shapes, make_objective, options_of, spread
 from ch3_jax.tokens.bins import Bins
 from ch3_jax.training import checkpoints
 from ch3_jax.training.optimizers import clipped_adamw
 from ch3_jax.training.update import init_state
+
+
+class Rebuilt(NamedTuple):
+    """All that a run knows, made again from its checkpoint.
+
+    Attributes:
+      objective: policy, loss and sampler, as trained.
+      params: the averaged ones where the run kept an average.
+      normalizers: "observation" and "action".
+      bins: of the normalised actions, None without tokens.
+      options: the run's flags.
+      shapes: what the network fits.
+      observation, action: statistics of the training data, with names.
+      step: updates behind the parameters.
+    """
+
+    objective: Objective
+    params: Params
+    normalizers: Mapping[str, Normalizer]
+    bins: Bins | None
+    options: Mapping[str, Any]
+    shapes: Shapes
+    observation: Statistics
+    action: Statistics
+    step: int
 
 
 class Served(NamedTuple):
@@ -47,7 +74,8 @@ def record(
     """What a checkpoint must hold beside the parameters, as plain JSON.
 
     Args:
-      options: the run's flags; `loss normalize window horizon width dtype ema` are read again.
+      options: the run's flags; `loss normalize window horizon width dtype ema` and those of the loss are read
+        again.
       observation, action: statistics of the training data.
       bins: of the normalised actions, or None.
     """
@@ -59,18 +87,44 @@ def record(
     }
 
 
-def load(run: str | Path, step: int | None = None) -> Served:
+def load(run: str | Path, step: int | None = None, **sampling: Any) -> Served:
     """The policy of a run folder.
 
     Args:
       run: folder of a run of `experiments.train`.
       step: of a checkpoint; None takes the newest intact one.
+      **sampling: another way from noise to action than the run's own, `sampler="heun", sampling_steps=4`.
 
     Returns:
       A `Served` policy; by the averaged parameters where the run kept an average.
 
     Raises:
-      InputError: no such folder, no intact checkpoint.
+      InputError: no such folder, no intact checkpoint; an option that the loss does not have, or one under
+        which the network was not trained.
+    """
+    objective, params, normalizers, _, _, shapes, observation_facts, action_facts, step = rebuild(
+        run, step, **sampling
+    )
+
+    @jax.jit
+    def decide(observation: Array, key: Key | None) -> Array:
+        action = objective.act(params, normalize(normalizers["observation"], observation), key)
+        return denormalize(normalizers["action"], action)
+
+    def act(observation: Array, key: Key | None = None) -> Array:
+        observation = jnp.asarray(observation, jnp.float32)
+        example = np.empty((0, shapes.window, shapes.state))
+        checks.shapes(observation=(observation[:0], "B W S"), expected=(example, "B W S"))
+        return decide(observation, key)
+
+    return Served(act, step, observation_facts, action_facts)
+
+
+def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuilt:
+    """Everything behind a run folder; arguments and refusals as for `load`.
+
+    For a loss that denoises, `objective.denoiser(params, observation)` is the network with normalised
+    observations inside, and says its own process and prediction.
     """
     folder = Path(run) / "checkpoints"
     newest = checkpoints.latest(folder) if folder.is_dir() else None
@@ -86,38 +140,51 @@ def load(run: str | Path, step: int | None = None) -> Served:
     options = meta["options"]
     statistics = {name: from_json(text) for name, text in meta["statistics"].items()}
     normalizers = {name: make_normalizer(s, options["normalize"]) for name, s in statistics.items()}
+    bins = _bins(meta["bins"])
     shapes = Shapes(
         options["window"],
         len(statistics["observation"].names),
         options["horizon"],
         len(statistics["action"].names),
     )
-    objective = make_objective(
+    make = functools.partial(
+        make_objective,
         options["loss"],
         shapes,
-        _bins(meta["bins"]),
+        bins,
         width=options["width"],
         dtype=jnp.dtype(options["dtype"]),
+        spread=spread(statistics["action"], normalizers["action"]),
     )
+    trained = {n: options[n] for n in options_of(options["loss"]) if options.get(n) is not None}
+    objective = make(**trained)
+    if sampling:
+        objective = _sampled_otherwise(objective, make(**{**trained, **sampling}))
     averaged = options["ema"] != "none"
     key = jax.random.key(0)
     # The values do not matter: the target only says which shapes to expect.
     target = init_state(objective.init(key), clipped_adamw(1.0), key, ema=averaged)
     restored = checkpoints.restore(folder, target, step)
     params = restored.state.ema if averaged else restored.state.params
+    return Rebuilt(
+        objective,
+        params,
+        normalizers,
+        bins,
+        options,
+        shapes,
+        statistics["observation"],
+        statistics["action"],
+        restored.step,
+    )
 
-    @jax.jit
-    def decide(observation: Array, key: Key | None) -> Array:
-        action = objective.act(params, normalize(normalizers["observation"], observation), key)
-        return denormalize(normalizers["action"], action)
 
-    def act(observation: Array, key: Key | None = None) -> Array:
-        observation = jnp.asarray(observation, jnp.float32)
-        example = np.empty((0, shapes.window, shapes.state))
-        checks.shapes(observation=(observation[:0], "B W S"), expected=(example, "B W S"))
-        return decide(observation, key)
-
-    return Served(act, restored.step, statistics["observation"], statistics["action"])
+def _sampled_otherwise(trained: Objective, wanted: Objective) -> Objective:
+    """`wanted`, if its sampler asks the network only what it was trained to answer."""
+    if trained.sampler is not None and wanted.sampler is not None:
+        network = Denoiser(None, trained.sampler.prediction, trained.sampler.process)
+        require_same(network, wanted.sampler.process, wanted.sampler.prediction)
+    return wanted
 
 
 def _bins(fields: Mapping[str, Any] | None) -> Bins | None:

@@ -31,9 +31,11 @@ from ch3_jax.noise.denoiser import Denoiser
 from ch3_jax.noise.processes import Grid, Process
 
 Walk = Callable[[Denoiser, Array, Key | None], tuple[Array, Array]]
+# [-clip, clip], or the ends (A,) of each dimension: where the data lie.
+Clip = float | tuple[np.ndarray, np.ndarray] | None
 
 
-def ddpm(process: Process, steps: int, *, variance: str = "small", clip: float | None = None) -> Walk:
+def ddpm(process: Process, steps: int, *, variance: str = "small", clip: Clip = None) -> Walk:
     """Samples the posterior step by step (ancestral sampling).
 
     Args:
@@ -42,7 +44,7 @@ def ddpm(process: Process, steps: int, *, variance: str = "small", clip: float |
       variance: "small", of the posterior (diffusers' fixed_small, Diffusion Policy), or "large", of the
         forward step (Octo); the last step adds none.
       clip: keeps every x0 in [-clip, clip]: 1 for actions scaled to [-1, 1], 5 in Octo. On z-scored actions 1
-        would cut at one standard deviation.
+        would cut at one standard deviation; (low, high) are ends for each action dimension.
 
     Returns:
       (denoiser, x, key) -> (x at the end, (n, B, ...) states after each step).
@@ -75,14 +77,15 @@ def ddpm(process: Process, steps: int, *, variance: str = "small", clip: float |
     return walk
 
 
-def ddim(process: Process, steps: int, *, eta: float = 0.0, clip: float | None = None) -> Walk:
+def ddim(process: Process, steps: int, *, eta: float = 0.0, clip: Clip = None) -> Walk:
     """Moves along the line through both ends; `eta` says how much of the noise is fresh.
 
     Args:
       process: of the training.
       steps: n.
       eta: 0 deterministic, 1 as random as `ddpm` (and equal to it).
-      clip: keeps every x0 in [-clip, clip]; the noise stays that of the unclipped answer, as in diffusers.
+      clip: keeps every x0 in [-clip, clip] or (low, high); the noise stays that of the unclipped answer, as
+        in diffusers.
 
     Returns:
       (denoiser, x, key) -> (x at the end, (n, B, ...) states after each step).
@@ -117,15 +120,13 @@ def ddim(process: Process, steps: int, *, eta: float = 0.0, clip: float | None =
     return walk
 
 
-def dpmpp_2m(
-    process: Process, steps: int, *, clip: float | None = None, lower_order_final: bool = True
-) -> Walk:
+def dpmpp_2m(process: Process, steps: int, *, clip: Clip = None, lower_order_final: bool = True) -> Walk:
     """DPM-Solver++(2M): second order from one network call per step, by remembering the last answer.
 
     Args:
       process: of the training.
       steps: n.
-      clip: keeps every x0 in [-clip, clip].
+      clip: keeps every x0 in [-clip, clip] or (low, high).
       lower_order_final: the last of fewer than 15 steps is of first order, as in diffusers; it always is
         where the walk ends without noise.
 
@@ -197,16 +198,22 @@ def _noise(key: Key | None, row: dict[str, Array], x: Array) -> Array:
     return jax.random.normal(jax.random.fold_in(key, row["index"]), x.shape, x.dtype)
 
 
-def _clipped(x0: Array, clip: float | None) -> Array:
-    return x0 if clip is None else jnp.clip(x0, -clip, clip)
+def _clipped(x0: Array, clip: Clip) -> Array:
+    if clip is None:
+        return x0
+    ends = clip if isinstance(clip, tuple) else (-clip, clip)
+    return jnp.clip(x0, *(jnp.broadcast_to(jnp.asarray(end, x0.dtype), x0.shape) for end in ends))
 
 
-def _require_clip(clip: float | None) -> None:
-    if clip is not None and not clip > 0:
+def _require_clip(clip: Clip) -> None:
+    fits = clip is None or (
+        np.all(np.asarray(clip[0]) <= np.asarray(clip[1])) if isinstance(clip, tuple) else clip > 0
+    )
+    if not fits:
         raise InputError(
-            "`clip` must be above 0",
+            "`clip` must be above 0, or a pair (low, high)",
             got=clip,
-            expected="None, 1 for actions in [-1, 1], 5 for z-scored ones",
+            expected="None, 1 for actions in [-1, 1], 5 for z-scored ones, or the ends of the data",
             cause="a switch given where a bound is meant",
             fix="clip=1.0 or clip=None",
         )

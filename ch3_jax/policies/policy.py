@@ -23,3 +23,15 @@ class Policy(NamedTuple):
 
     init: Callable[[Key], Params]
     apply: Callable[[Params, Array], Array]
+
+
+class Conditioned(NamedTuple):
+    """A network that sees more than the observation.
+
+    Attributes:
+      init: key -> params.
+      apply: (params, observation (B, W, S), *more) -> prediction; whoever made it says what more.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[..., Array]

@@ -1,53 +1,21 @@
-"""Where a network meets a loss: the one file that sees both.
+"""Objectives where a person chose the target: classes, numbers.
 
-An objective is what the training loop needs and no more: how to make parameters, how to score a batch,
-how to act. A new loss is a new function here and a name in `OBJECTIVES`; a new network is a
-`Policy` handed to one of them.
+A table of bins is a distribution that can have several modes; one number per dimension is its mean (`mse`) or
+its median (`l1`), which between two demonstrators is what neither of them did.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ch3_jax.base import Array, Batch, Key, Metrics, Params
-from ch3_jax.errors import InputError
 from ch3_jax.losses import supervised
 from ch3_jax.numerics import masked_mean
+from ch3_jax.objectives.objective import Objective, Shapes
 from ch3_jax.policies.policy import Policy
 from ch3_jax.policies.small import small_policy
 from ch3_jax.tokens import bins as tokens
-
-
-class Objective(NamedTuple):
-    """A policy and its loss.
-
-    Attributes:
-      init: key -> params.
-      loss: (params, batch, key) -> (scalar loss, metrics); the metrics are `loss_per_dimension` (A,),
-        `l1` (A,) in normalised units, and for tokens `accuracy`.
-      act: (params, observation (B, W, S), key or None) -> action (B, H, A), normalised. Without a key the
-        most likely action, with one a sample.
-    """
-
-    init: Callable[[Key], Params]
-    loss: Callable[[Params, Batch, Key], tuple[Array, Metrics]]
-    act: Callable[[Params, Array, Key | None], Array]
-
-
-class Shapes(NamedTuple):
-    """What a network must fit.
-
-    Attributes:
-      window: W observations of `state` numbers each.
-      horizon: H actions of `action` numbers each.
-    """
-
-    window: int
-    state: int
-    horizon: int
-    action: int
 
 
 def cross_entropy(shapes: Shapes, bins: tokens.Bins, *, width: int = 256, dtype=jnp.float32) -> Objective:
@@ -77,7 +45,7 @@ def cross_entropy(shapes: Shapes, bins: tokens.Bins, *, width: int = 256, dtype=
         token = jnp.argmax(logits, -1) if key is None else jax.random.categorical(key, logits)
         return tokens.decode(bins, token)
 
-    return Objective(policy.init, loss, act)
+    return Objective(policy.init, loss, act, samples=True, unit="nats")
 
 
 def regression(
@@ -105,36 +73,3 @@ def regression(
         return policy.apply(params, observation)
 
     return Objective(policy.init, loss, act)
-
-
-OBJECTIVES: dict[str, Callable[..., Objective]] = {
-    "ce": cross_entropy,
-    "mse": lambda shapes, bins, **kw: regression(shapes, supervised.squared_error, **kw),
-    "l1": lambda shapes, bins, **kw: regression(shapes, supervised.absolute_error, **kw),
-}
-
-
-def make_objective(
-    name: str, shapes: Shapes, bins: tokens.Bins | None, *, width: int = 256, dtype=jnp.float32
-) -> Objective:
-    """The objective of a name.
-
-    Args:
-      name: one of `OBJECTIVES`.
-      shapes: what the network must fit.
-      bins: of the normalised actions; only token objectives look at them.
-      width: of the hidden layers.
-      dtype: of the computation; parameters stay float32.
-
-    Raises:
-      InputError: an unknown name.
-    """
-    if name not in OBJECTIVES:
-        raise InputError(
-            f"unknown loss {name!r}",
-            got=name,
-            expected="one of " + ", ".join(OBJECTIVES),
-            cause="a misspelt name",
-            fix="--loss=ce is the main job",
-        )
-    return OBJECTIVES[name](shapes, bins, width=width, dtype=dtype)

@@ -1,0 +1,266 @@
+r"""Objectives that learn to take noise away: denoising, DDPM, flow matching.
+
+All three are one thing in the coefficients of `noise.corruption`. A time t is drawn from the law of the
+process,
+
+  x = a(t) a^* + s(t) \epsilon,    loss = w(t) \| f(o, x, t) - p \|^2,    p = c_x a^* + c_e \epsilon,
+
+with p the noise (eps), the action (x0), v or the velocity. They differ in the process and in what is usually
+predicted. To act, a sampler walks the process back from noise to action in calls of the network.
+
+| objective | process | prediction | sampler |
+| --- | --- | --- | --- |
+| `denoising` | x = a* + sigma eps, sigma ~ U[0.01, 1] | eps | ddpm (ancestral), 20 steps |
+| `ddpm` | sqrt(abar), sqrt(1 - abar); T = 100, squared cosine | eps | ddpm, 20 steps |
+| `flow` | (1 - t) eps + t a*, t ~ U[0, 1] | velocity | euler, 10 steps |
+
+The time is drawn per sample; the chapter's denoising draws one per batch, which has the same expectation and
+a noisier gradient.
+
+*Where data end.* Far from the data an error of the network feeds on itself: it makes actions farther out,
+which it has seen even less of. Samplers that pass through an estimate of the clean action therefore keep it
+inside the range of the training data, dimension by dimension.
+
+References: Ho et al. 2020, arXiv:2006.11239; Lipman et al. 2023, arXiv:2210.02747; Chi et al. 2023,
+arXiv:2303.04137 (Diffusion Policy); Hang et al. 2023, arXiv:2303.09556 (min-SNR weights).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from ch3_jax.base import Array, Batch, Key, Metrics, Params
+from ch3_jax.errors import InputError
+from ch3_jax.losses import supervised
+from ch3_jax.noise import flow as paths
+from ch3_jax.noise import processes, schedules
+from ch3_jax.noise.corruption import Mix, corrupt, require_prediction, target
+from ch3_jax.noise.denoiser import Denoiser
+from ch3_jax.noise.processes import Process
+from ch3_jax.noise.samplers import Sampler, make_sampler, sample
+from ch3_jax.numerics import masked_mean
+from ch3_jax.objectives.objective import Objective, Shapes, Spread
+from ch3_jax.policies.conditioned import conditioned_policy
+from ch3_jax.policies.policy import Conditioned
+
+CLIPPED = ("ddpm", "ddim", "dpmpp_2m")  # samplers that pass through an estimate of the clean action
+
+
+def denoising(
+    shapes: Shapes,
+    bins: object,
+    *,
+    width: int = 256,
+    dtype=jnp.float32,
+    spread: Spread | None = None,
+    prediction: str = "eps",
+    sigma_max: float = 1.0,
+    sampler: str = "ddpm",
+    sampling_steps: int = 20,
+) -> Objective:
+    """The chapter's denoising: the noise that was added at a level sigma ~ U[0.01, sigma_max].
+
+    Args:
+      shapes: what the network must fit.
+      bins: not looked at.
+      width, dtype: of the network.
+      spread: where the actions lie; None neither clips nor widens the start.
+      prediction: eps or x0.
+      sigma_max: at the chapter's 1 the noisiest action still holds half of its variance as signal, and no
+        training takes away what sampling does not know there; see `noise.processes`.
+      sampler, sampling_steps: see `noise.samplers`.
+    """
+    del bins
+    std = 1.0 if spread is None else spread.std
+    process = processes.denoising(sigma_max=sigma_max, data_std=std)
+    return _bound(shapes, process, prediction, sampler, sampling_steps, spread, width, dtype)
+
+
+def ddpm(
+    shapes: Shapes,
+    bins: object,
+    *,
+    width: int = 256,
+    dtype=jnp.float32,
+    spread: Spread | None = None,
+    prediction: str = "eps",
+    noise_schedule: str = "squaredcos_cap_v2",
+    noise_steps: int = 100,
+    match_std: bool = False,
+    min_snr: float | None = None,
+    allow_signal: bool = False,
+    sampler: str = "ddpm",
+    sampling_steps: int | None = None,
+) -> Objective:
+    """Denoising diffusion in steps, as Diffusion Policy and Octo train it.
+
+    Args:
+      shapes: what the network must fit.
+      bins: not looked at.
+      width, dtype: of the network.
+      spread: where the actions lie; None does not clip.
+      prediction: eps, x0 or v.
+      noise_schedule, noise_steps: of `noise.schedules`.
+      match_std: scales the schedule to the actions' standard deviation.
+      min_snr: gamma of the min-SNR weights; None weighs all steps alike.
+      allow_signal: sample from pure noise although the schedule leaves signal at its end.
+      sampler, sampling_steps: see `noise.samplers`; 20 steps, or as many as the schedule has.
+    """
+    del bins
+    schedule = schedules.make_schedule(noise_schedule, noise_steps)
+    if match_std and spread is not None:
+        schedule = schedules.scaled_to_std(schedule, spread.std)
+    process = processes.diffusion(schedule, allow_signal=allow_signal)
+    steps = min(20, noise_steps) if sampling_steps is None else sampling_steps
+    weight = None if min_snr is None else _min_snr(prediction, min_snr)
+    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, weight)
+
+
+def flow(
+    shapes: Shapes,
+    bins: object,
+    *,
+    width: int = 256,
+    dtype=jnp.float32,
+    spread: Spread | None = None,
+    prediction: str = "velocity",
+    time_law: str = "uniform",
+    time_direction: str = "noise_at_0",
+    sampler: str = "euler",
+    sampling_steps: int = 10,
+) -> Objective:
+    """Flow matching on the straight line between noise and action.
+
+    Args:
+      shapes: what the network must fit.
+      bins: not looked at.
+      width, dtype: of the network.
+      spread: where the actions lie; None does not clip.
+      prediction: velocity, x0, eps or v.
+      time_law: uniform, pi0_beta or logit_normal, of the share of noise.
+      time_direction: "noise_at_0" (the chapter's, pi0's paper) or "noise_at_1" (openpi, SmolVLA).
+      sampler, sampling_steps: see `noise.samplers`.
+    """
+    del bins
+    process = paths.linear_path(time_direction, time_law=time_law)
+    return _bound(shapes, process, prediction, sampler, sampling_steps, spread, width, dtype)
+
+
+def angle(mix: Mix) -> Array:
+    """How noisy, as the angle of (signal, noise): 0 clean, pi/2 pure noise.
+
+    >>> round(float(angle(Mix(jnp.array(1.0), jnp.array(1.0)))), 4)
+    0.7854
+    """
+    return jnp.arctan2(mix.noise, mix.signal).astype(jnp.float32)
+
+
+def as_denoiser(
+    policy: Conditioned, params: Params, observation: Array, prediction: str, process: Process
+) -> Denoiser:
+    """A network with its parameters and observations inside, as samplers see it.
+
+    Args:
+      policy: (params, observation, x, angle) -> prediction.
+      params: its parameters.
+      observation: (B, W, S).
+      prediction: what it predicts.
+      process: that it was trained on.
+    """
+
+    def apply(x: Array, t: Array) -> Array:
+        mix = process.mix(t)
+        return policy.apply(params, observation, scaled(x, mix), angle(mix))
+
+    return Denoiser(apply, prediction, process)
+
+
+def scaled(x: Array, mix: Mix) -> Array:
+    """x over sqrt(a^2 + s^2): of variance 1 at every level where actions have it, so layers start alike."""
+    size = jnp.sqrt(jnp.square(mix.signal) + jnp.square(mix.noise)).astype(x.dtype)
+    return x / jnp.reshape(size, size.shape + (1,) * (x.ndim - size.ndim))
+
+
+def bound_sampler(
+    name: str, process: Process, steps: int | None, prediction: str, spread: Spread | None
+) -> Sampler:
+    """The sampler of a name, kept inside the data where it passes through an estimate of the clean action."""
+    steps = None if name == "adaptive" else steps
+    options = {} if spread is None or name not in CLIPPED else {"clip": (spread.low, spread.high)}
+    return make_sampler(name, process, steps=steps, prediction=prediction, **options)
+
+
+def regress(
+    policy: Conditioned,
+    params: Params,
+    batch: Batch,
+    key: Key,
+    process: Process,
+    prediction: str,
+    weight: Callable[[Mix], Array] | None = None,
+) -> Array:
+    """Squared errors of the network at times drawn from the process, (B, H, A).
+
+    Actions behind the end of an episode are taken as 0 before the noise comes on: what stands there must not
+    reach the loss through the network's input either.
+    """
+    time_key, noise_key = jax.random.split(key)
+    action = jnp.where(batch.mask[..., None], batch.action, 0)
+    mix = process.mix(process.draw_time(time_key, action.shape[0]))
+    eps = jax.random.normal(noise_key, action.shape, action.dtype)
+    x = corrupt(action, eps, mix)
+    predicted = policy.apply(params, batch.observation, scaled(x, mix), angle(mix))
+    losses = supervised.squared_error(predicted, target(prediction, action, eps, mix))
+    return losses if weight is None else losses * weight(mix)[:, None, None]
+
+
+def _bound(
+    shapes: Shapes,
+    process: Process,
+    prediction: str,
+    sampler: str,
+    steps: int,
+    spread: Spread | None,
+    width: int,
+    dtype,
+    weight: Callable[[Mix], Array] | None = None,
+) -> Objective:
+    """Policy, process and sampler as an objective."""
+    walk = bound_sampler(sampler, process, steps, prediction, spread)
+    shape = (shapes.horizon, shapes.action)
+    policy = conditioned_policy((shapes.window, shapes.state), shape, width, dtype)
+
+    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+        losses = regress(policy, params, batch, key, process, prediction, weight)
+        per_dimension = masked_mean(losses, batch.mask, (0, 1))
+        return masked_mean(losses, batch.mask), {"loss_per_dimension": per_dimension}
+
+    def denoiser(params: Params, observation: Array) -> Denoiser:
+        return as_denoiser(policy, params, observation, prediction, process)
+
+    def act(params: Params, observation: Array, key: Key | None = None) -> Array:
+        key = jax.random.key(0) if key is None else key
+        return sample(walk, denoiser(params, observation), key, (observation.shape[0], *shape))
+
+    return Objective(policy.init, loss, act, likeliest=False, samples=True, denoiser=denoiser, sampler=walk)
+
+
+def _min_snr(prediction: str, gamma: float) -> Callable[[Mix], Array]:
+    """min(SNR, gamma) as the weight of an error in x0, expressed as that of an error in the prediction."""
+    if not gamma > 0:
+        raise InputError(
+            "--min_snr must be above 0",
+            got=gamma,
+            expected="a number above 0; 5 in the paper",
+            cause="a switch given where a bound is meant",
+            fix="--min_snr=5, or leave it out",
+        )
+
+    def weight(mix: Mix) -> Array:
+        snr = jnp.square(mix.signal / mix.noise)
+        scale = {"x0": 1.0, "eps": snr, "v": snr + 1}[prediction]
+        return (jnp.minimum(snr, gamma) / scale).astype(jnp.float32)
+
+    require_prediction(prediction, Mix(jnp.zeros(()), jnp.zeros(())))
+    return weight
