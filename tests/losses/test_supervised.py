@@ -52,9 +52,11 @@ def test_gradient_is_q_minus_p_and_matches_differences():
     )
 
 
-def test_a_target_outside_the_bins_is_nan():
-    assert jnp.isnan(cross_entropy(Z, jnp.array(3)))
-    assert jnp.isnan(cross_entropy(Z, jnp.array(-4)))
+@pytest.mark.parametrize("target", [3, -4])
+def test_a_target_outside_the_bins_is_refused_and_nan_where_it_cannot_be(target):
+    with pytest.raises(ValueError, match="`target` lies outside the bins"):
+        cross_entropy(Z, jnp.array(target))
+    assert jnp.isnan(jax.jit(cross_entropy)(Z, jnp.array(target)))
 
 
 def test_jit_and_vmap_change_nothing():
@@ -83,8 +85,11 @@ def test_masked_vocabulary_equals_the_native_softmax_in_value_and_gradient():
     np.testing.assert_allclose(gradient[..., 31_744:], jax.grad(native)(logits[..., 31_744:]), atol=1e-8)
 
 
-def test_a_masked_token_as_target_is_nan():
-    assert jnp.isnan(masked_vocabulary_cross_entropy(Z, jnp.array(0), jnp.array([False, True, True])))
+def test_a_masked_token_as_target_is_refused_and_nan_where_it_cannot_be():
+    inputs = Z, jnp.array(0), jnp.array([False, True, True])
+    with pytest.raises(ValueError, match="`token` holds an id that `allowed` forbids"):
+        masked_vocabulary_cross_entropy(*inputs)
+    assert jnp.isnan(jax.jit(masked_vocabulary_cross_entropy)(*inputs))
 
 
 def test_errors_elementwise():
