@@ -67,14 +67,17 @@ class History:
 
     def column(self, name: str) -> str | None:
         """The name of the column that plays a role of `ROLES`, or None."""
-        lower = {_plain(column): column for column in reversed(self.series)}
+        # Of "loss_step" and "loss_epoch" the one with more values counts, of equals the first.
+        ordered = [*self.series][::-1]
+        ordered.sort(key=lambda column: len(self.series[column].values))
+        lower = {_plain(column): column for column in ordered}
         names = ROLES[name]
         for candidate in (*names, *(split + n for n in names for split in _SPLITS)):
             if candidate in lower:
                 return lower[candidate]
         # "policy/loss", "train/loss_step", "my-run - loss": the last part of a path decides.
         for column, original in lower.items():
-            parts = column.removesuffix("_step").removesuffix("_epoch").split("/")
+            parts = column.split("/")
             held_out = any(part.startswith(("val", "eval", "test")) for part in parts)
             if parts[-1] in names and held_out == (name in ("val_loss", "success")):
                 return original
@@ -117,5 +120,8 @@ def from_arrays(
 
 
 def _plain(column: str) -> str:
-    """A column's name in lower case, without the run's name that W&B writes before it."""
-    return column.rsplit(" - ", 1)[-1].strip().lower().replace("-", "_").replace(" ", "_").replace(".", "/")
+    """A column's name in lower case, without the run's name before it (W&B) and the period after it."""
+    name = column.rsplit(" - ", 1)[-1].strip().lower()
+    for old, new in (("-", "_"), (" ", "_"), (".", "/")):
+        name = name.replace(old, new)
+    return name.removesuffix("_step").removesuffix("_epoch")
