@@ -21,6 +21,8 @@ ALPHABET = {
     "K": "bins",
     "V": "vocabulary",
     "D": "width",
+    "C": "critics",
+    "G": "episodes of a group",
     "N": "steps of the data set",
     "...": "any leading axes, the same everywhere",
 }
