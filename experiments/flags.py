@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import shared_flags  # noqa: F401 - defines --out and --smoke
 
-LOSSES = ("ce", "mse", "l1", "denoising", "ddpm", "flow")
+LOSSES = ("ce", "mse", "l1", "huber", "gmm", "cvae", "denoising", "ddpm", "flow")
 SCHEDULES = ("constant", "cosine", "openpi", "lerobot", "rsqrt", "step")
 BIN_RULES = ("minmax", "quantile", "equal_mass", "rt1", "openvla", "octo")
 NORMALIZERS = (
@@ -30,7 +30,7 @@ OF_LOSS = (
         "noise_schedule",
         "noise_steps",
     ),
-    *("match_std", "min_snr", "allow_signal", "sigma_max"),
+    *("match_std", "min_snr", "allow_signal", "sigma_max", "huber_delta", "components", "beta"),
 )
 SAMPLERS = ("ddpm", "ddim", "dpmpp_2m", "euler", "midpoint", "heun", "rk4", "adaptive")
 PREDICTIONS = ("eps", "x0", "v", "velocity")
@@ -38,7 +38,12 @@ TIME_LAWS = ("uniform", "pi0_beta", "logit_normal")
 DIRECTIONS = ("noise_at_0", "noise_at_1")
 NOISE_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 
-flags.DEFINE_enum("loss", "ce", LOSSES, "bins: ce; a number: mse l1; taking noise away: denoising ddpm flow")
+flags.DEFINE_enum(
+    "loss",
+    "ce",
+    LOSSES,
+    "bins: ce; a number: mse l1 huber; a law: gmm cvae; taking noise away: denoising ddpm flow",
+)
 flags.DEFINE_string(
     "data",
     "inverse_dynamics",
@@ -65,6 +70,9 @@ flags.DEFINE_bool("match_std", None, "scale ddpm's schedule to the actions' stan
 flags.DEFINE_float("min_snr", None, "bound of ddpm's min-SNR weights [none]", lower_bound=0)
 flags.DEFINE_bool("allow_signal", None, "sample from pure noise where ddpm's schedule leaves signal")
 flags.DEFINE_float("sigma_max", None, "of denoising, the noisiest level [1]", lower_bound=0)
+flags.DEFINE_float("huber_delta", None, "of huber, from where on it is linear [1]", lower_bound=0)
+flags.DEFINE_integer("components", None, "of gmm [5]", lower_bound=1)
+flags.DEFINE_float("beta", None, "of cvae, weight of the KL [10]", lower_bound=0)
 
 flags.DEFINE_integer("steps", None, "length of the run in updates; overrides --epochs", lower_bound=1)
 flags.DEFINE_float("epochs", None, "passes over the data [a million samples, at most 50 passes]")
@@ -124,6 +132,9 @@ class Options:
     min_snr: float | None
     allow_signal: bool | None
     sigma_max: float | None
+    huber_delta: float | None
+    components: int | None
+    beta: float | None
     steps: int | None
     epochs: float | None
     batch_size: int | None

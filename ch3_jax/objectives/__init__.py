@@ -6,7 +6,8 @@ how to act. A new loss is a new function here and a name in `OBJECTIVES`; a new 
 
 | file | losses |
 | --- | --- |
-| `supervised` | ce, mse, l1 |
+| `supervised` | ce, mse, l1, huber |
+| `likelihood` | gmm, cvae |
 | `generative` | denoising, ddpm, flow |
 """
 

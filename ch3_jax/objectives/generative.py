@@ -25,17 +25,14 @@ References: Ho et al. 2020, arXiv:2006.11239; Lipman et al. 2023, arXiv:2210.027
 arXiv:2303.04137 (Diffusion Policy); Hang et al. 2023, arXiv:2303.09556 (min-SNR weights).
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
 from ch3_jax.base import Array, Batch, Key, Metrics, Params
-from ch3_jax.errors import InputError
-from ch3_jax.losses import supervised
+from ch3_jax.losses import self_supervised
 from ch3_jax.noise import flow as paths
 from ch3_jax.noise import processes, schedules
-from ch3_jax.noise.corruption import Mix, corrupt, require_prediction, target
+from ch3_jax.noise.corruption import Mix, corrupt
 from ch3_jax.noise.denoiser import Denoiser
 from ch3_jax.noise.processes import Process
 from ch3_jax.noise.samplers import Sampler, make_sampler, sample
@@ -113,8 +110,9 @@ def ddpm(
         schedule = schedules.scaled_to_std(schedule, spread.std)
     process = processes.diffusion(schedule, allow_signal=allow_signal)
     steps = min(20, noise_steps) if sampling_steps is None else sampling_steps
-    weight = None if min_snr is None else _min_snr(prediction, min_snr)
-    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, weight)
+    if min_snr is not None:  # refused here, not in the first step
+        self_supervised.min_snr_weight(jnp.ones(()), min_snr, prediction)
+    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, min_snr)
 
 
 def flow(
@@ -198,7 +196,7 @@ def regress(
     key: Key,
     process: Process,
     prediction: str,
-    weight: Callable[[Mix], Array] | None = None,
+    gamma: float | None = None,
 ) -> Array:
     """Squared errors of the network at times drawn from the process, (B, H, A).
 
@@ -211,8 +209,7 @@ def regress(
     eps = jax.random.normal(noise_key, action.shape, action.dtype)
     x = corrupt(action, eps, mix)
     predicted = policy.apply(params, batch.observation, scaled(x, mix), angle(mix))
-    losses = supervised.squared_error(predicted, target(prediction, action, eps, mix))
-    return losses if weight is None else losses * weight(mix)[:, None, None]
+    return self_supervised.ddpm(predicted, action, eps, mix, prediction=prediction, gamma=gamma)
 
 
 def _bound(
@@ -224,7 +221,7 @@ def _bound(
     spread: Spread | None,
     width: int,
     dtype,
-    weight: Callable[[Mix], Array] | None = None,
+    gamma: float | None = None,
 ) -> Objective:
     """Policy, process and sampler as an objective."""
     walk = bound_sampler(sampler, process, steps, prediction, spread)
@@ -232,7 +229,7 @@ def _bound(
     policy = conditioned_policy((shapes.window, shapes.state), shape, width, dtype)
 
     def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Metrics]:
-        losses = regress(policy, params, batch, key, process, prediction, weight)
+        losses = regress(policy, params, batch, key, process, prediction, gamma)
         per_dimension = masked_mean(losses, batch.mask, (0, 1))
         return masked_mean(losses, batch.mask), {"loss_per_dimension": per_dimension}
 
@@ -244,23 +241,3 @@ def _bound(
         return sample(walk, denoiser(params, observation), key, (observation.shape[0], *shape))
 
     return Objective(policy.init, loss, act, likeliest=False, samples=True, denoiser=denoiser, sampler=walk)
-
-
-def _min_snr(prediction: str, gamma: float) -> Callable[[Mix], Array]:
-    """min(SNR, gamma) as the weight of an error in x0, expressed as that of an error in the prediction."""
-    if not gamma > 0:
-        raise InputError(
-            "--min_snr must be above 0",
-            got=gamma,
-            expected="a number above 0; 5 in the paper",
-            cause="a switch given where a bound is meant",
-            fix="--min_snr=5, or leave it out",
-        )
-
-    def weight(mix: Mix) -> Array:
-        snr = jnp.square(mix.signal / mix.noise)
-        scale = {"x0": 1.0, "eps": snr, "v": snr + 1}[prediction]
-        return (jnp.minimum(snr, gamma) / scale).astype(jnp.float32)
-
-    require_prediction(prediction, Mix(jnp.zeros(()), jnp.zeros(())))
-    return weight

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ch3_jax.errors import InputError
 from ch3_jax.losses import supervised as errors
-from ch3_jax.objectives import generative, supervised
+from ch3_jax.objectives import generative, likelihood, supervised
 from ch3_jax.objectives.objective import Objective, Shapes, Spread
 from ch3_jax.tokens import bins as tokens
 
@@ -19,6 +19,9 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "ce": supervised.cross_entropy,
     "mse": lambda shapes, bins, **kw: supervised.regression(shapes, errors.squared_error, **kw),
     "l1": lambda shapes, bins, **kw: supervised.regression(shapes, errors.absolute_error, **kw),
+    "huber": supervised.huber,
+    "gmm": likelihood.gmm,
+    "cvae": likelihood.cvae,
     "denoising": generative.denoising,
     "ddpm": generative.ddpm,
     "flow": generative.flow,

@@ -4,6 +4,7 @@ A table of bins is a distribution that can have several modes; one number per di
 its median (`l1`), which between two demonstrators is what neither of them did.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -73,3 +74,20 @@ def regression(
         return policy.apply(params, observation)
 
     return Objective(policy.init, loss, act)
+
+
+def huber(
+    shapes: Shapes, bins: object, *, width: int = 256, dtype=jnp.float32, huber_delta: float = 1.0
+) -> Objective:
+    """`regression` by Huber's error: squared near the target, absolute from `huber_delta` on.
+
+    Args:
+      shapes: what the network must fit.
+      bins: not looked at.
+      width, dtype: of the network.
+      huber_delta: in normalised units, 1 is one standard deviation of a z-scored action.
+    """
+    del bins
+    error = functools.partial(supervised.huber_error, delta=huber_delta)
+    error(jnp.zeros(1), jnp.zeros(1))  # a delta that cannot be is refused here, not in the first step
+    return regression(shapes, error, width=width, dtype=dtype)
