@@ -10,8 +10,10 @@
 | A | action dimension |
 | J | joints |
 | K | bins (categories of one action dimension) |
+| M | components of a mixture |
 | V | vocabulary |
 | D | width of a layer |
+| Z | dimension of a latent variable |
 | N | steps of a whole data set |
 """
 

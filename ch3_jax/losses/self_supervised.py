@@ -28,7 +28,7 @@ from ch3_jax.errors import InputError
 from ch3_jax.losses.contrastive import info_nce as info_nce
 from ch3_jax.losses.supervised import squared_error
 from ch3_jax.noise import corruption
-from ch3_jax.noise.corruption import Mix
+from ch3_jax.noise.corruption import Mix, per_sample
 from ch3_jax.numerics import masked_mean
 from ch3_jax.probability.values import known, require_any
 
@@ -88,7 +88,7 @@ def ddpm(
     losses = squared_error(predicted, corruption.target(prediction, x0, eps, mix))
     if gamma is None:
         return losses
-    return _over(min_snr_weight(jnp.square(mix.signal / mix.noise), gamma, prediction), losses) * losses
+    return per_sample(min_snr_weight(jnp.square(mix.signal / mix.noise), gamma, prediction), losses) * losses
 
 
 def min_snr_weight(snr: Array, gamma: float = 5.0, prediction: str = "eps") -> Array:
@@ -200,7 +200,7 @@ def denoising_score_matching(score: Array, eps: Array, mix: Mix, *, weighted: bo
     """
     checks.floating(score=score, eps=eps)
     checks.shapes(score=(score, "..."), eps=(eps, "..."))
-    noise = _over(mix.noise, score)
+    noise = per_sample(mix.noise, score)
     return jnp.square(noise * score + eps) if weighted else jnp.square(score + eps / noise)
 
 
@@ -321,14 +321,3 @@ def draw_hidden(key: Key, batch: int, length: int, *, share: float = 0.15) -> Ar
     count = max(1, round(share * length))
     rank = jnp.argsort(jnp.argsort(jax.random.uniform(key, (batch, length)), axis=-1), axis=-1)
     return rank < count
-
-
-def _over(weight: Array, x: Array) -> Array:
-    """A number per sample, shaped to multiply x."""
-    weight = jnp.asarray(weight, x.dtype)
-    if weight.shape != x.shape[: weight.ndim]:
-        raise ValueError(
-            f"a coefficient of `mix` has shape {weight.shape}, expected () or the leading axes of the "
-            f"action {x.shape}. Usual fix: one time per sample, shape {x.shape[:1]}."
-        )
-    return weight.reshape(weight.shape + (1,) * (x.ndim - weight.ndim))

@@ -72,7 +72,7 @@ def corrupt(x0: Array, eps: Array, mix: Mix) -> Array:
     2.2
     """
     _check(x0=x0, eps=eps)
-    return _over(mix.signal, x0) * x0 + _over(mix.noise, x0) * eps
+    return per_sample(mix.signal, x0) * x0 + per_sample(mix.noise, x0) * eps
 
 
 def target(prediction: str, x0: Array, eps: Array, mix: Mix) -> Array:
@@ -97,7 +97,7 @@ def target(prediction: str, x0: Array, eps: Array, mix: Mix) -> Array:
     if prediction == "x0":
         return x0
     c_x, c_e = _weights(prediction, mix)
-    return _over(c_x, x0) * x0 + _over(c_e, x0) * eps
+    return per_sample(c_x, x0) * x0 + per_sample(c_e, x0) * eps
 
 
 class Ends(NamedTuple):
@@ -136,13 +136,13 @@ def ends(prediction: str, predicted: Array, x: Array, mix: Mix, smallest: float 
     """
     _check(x=x, predicted=predicted)
     require_prediction(prediction, mix)
-    signal, noise = _over(mix.signal, x), _over(mix.noise, x)
+    signal, noise = per_sample(mix.signal, x), per_sample(mix.noise, x)
     # Where the network says one end itself, it is taken as it is: no rounding through the other.
     if prediction == "eps":
         return Ends((x - noise * predicted) / _clamped(signal, smallest), predicted)
     if prediction == "x0":
         return Ends(predicted, (x - signal * predicted) / _clamped(noise, smallest))
-    c_x, c_e = (_over(c, x) for c in _weights(prediction, mix))
+    c_x, c_e = (per_sample(c, x) for c in _weights(prediction, mix))
     determinant = _clamped(signal * c_e - noise * c_x, smallest)
     return Ends((c_e * x - noise * predicted) / determinant, (signal * predicted - c_x * x) / determinant)
 
@@ -256,8 +256,8 @@ def _check(**arrays: Array) -> None:
     checks.shapes(**{name: (array, "...") for name, array in arrays.items()})
 
 
-def _over(coefficient: Array, x: Array) -> Array:
-    """A coefficient per sample, shaped to multiply x, in the precision of x."""
+def per_sample(coefficient: Array, x: Array) -> Array:
+    """A coefficient per sample, () or the leading axes of x, shaped to multiply x and in its precision."""
     coefficient = jnp.asarray(coefficient, x.dtype)
     if coefficient.shape != x.shape[: coefficient.ndim]:
         raise ValueError(
