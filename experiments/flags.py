@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import shared_flags  # noqa: F401 - defines --out and --smoke
 
-LOSSES = ("ce", "mse", "l1", "huber", "gmm", "cvae", "denoising", "ddpm", "flow")
+LOSSES = ("ce", "mse", "l1", "huber", "gmm", "cvae", "denoising", "ddpm", "flow", "consistency", "infonce")
 SCHEDULES = ("constant", "cosine", "openpi", "lerobot", "rsqrt", "step")
 BIN_RULES = ("minmax", "quantile", "equal_mass", "rt1", "openvla", "octo")
 NORMALIZERS = (
@@ -30,9 +30,9 @@ OF_LOSS = (
         "noise_schedule",
         "noise_steps",
     ),
-    *("match_std", "min_snr", "allow_signal", "sigma_max", "huber_delta", "components", "beta"),
+    *("match_std", "min_snr", "allow_signal", "sigma_max", "huber_delta", "components", "beta", "negatives"),
 )
-SAMPLERS = ("ddpm", "ddim", "dpmpp_2m", "euler", "midpoint", "heun", "rk4", "adaptive")
+SAMPLERS = ("ddpm", "ddim", "dpmpp_2m", "euler", "midpoint", "heun", "rk4", "adaptive", "consistency")
 PREDICTIONS = ("eps", "x0", "v", "velocity")
 TIME_LAWS = ("uniform", "pi0_beta", "logit_normal")
 DIRECTIONS = ("noise_at_0", "noise_at_1")
@@ -42,7 +42,7 @@ flags.DEFINE_enum(
     "loss",
     "ce",
     LOSSES,
-    "bins: ce; a number: mse l1 huber; a law: gmm cvae; taking noise away: denoising ddpm flow",
+    "bins: ce; numbers: mse l1 huber; laws: gmm cvae; from noise: denoising ddpm flow consistency; infonce",
 )
 flags.DEFINE_string(
     "data",
@@ -73,6 +73,7 @@ flags.DEFINE_float("sigma_max", None, "of denoising, the noisiest level [1]", lo
 flags.DEFINE_float("huber_delta", None, "of huber, from where on it is linear [1]", lower_bound=0)
 flags.DEFINE_integer("components", None, "of gmm [5]", lower_bound=1)
 flags.DEFINE_float("beta", None, "of cvae, weight of the KL [10]", lower_bound=0)
+flags.DEFINE_integer("negatives", None, "of infonce [255]", lower_bound=1)
 
 flags.DEFINE_integer("steps", None, "length of the run in updates; overrides --epochs", lower_bound=1)
 flags.DEFINE_float("epochs", None, "passes over the data [a million samples, at most 50 passes]")
@@ -135,6 +136,7 @@ class Options:
     huber_delta: float | None
     components: int | None
     beta: float | None
+    negatives: int | None
     steps: int | None
     epochs: float | None
     batch_size: int | None

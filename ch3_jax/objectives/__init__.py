@@ -9,6 +9,8 @@ how to act. A new loss is a new function here and a name in `OBJECTIVES`; a new 
 | `supervised` | ce, mse, l1, huber |
 | `likelihood` | gmm, cvae |
 | `generative` | denoising, ddpm, flow |
+| `distilled` | consistency |
+| `contrastive` | infonce |
 """
 
 from ch3_jax.objectives.objective import Objective as Objective

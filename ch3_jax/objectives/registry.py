@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ch3_jax.errors import InputError
 from ch3_jax.losses import supervised as errors
-from ch3_jax.objectives import generative, likelihood, supervised
+from ch3_jax.objectives import contrastive, distilled, generative, likelihood, supervised
 from ch3_jax.objectives.objective import Objective, Shapes, Spread
 from ch3_jax.tokens import bins as tokens
 
@@ -25,6 +25,8 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "denoising": generative.denoising,
     "ddpm": generative.ddpm,
     "flow": generative.flow,
+    "consistency": distilled.consistency,
+    "infonce": contrastive.infonce,
 }
 
 _ALWAYS = ("width", "dtype", "spread")
