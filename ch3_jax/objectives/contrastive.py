@@ -1,15 +1,15 @@
 r"""InfoNCE as a policy: pick the demonstrated number out of others drawn from a known law.
 
-  loss = -\log \frac{ \exp( f(o, a^*) / \tau ) }{ \exp( f(o, a^*) / \tau ) + \sum_{n=1}^{N} \exp( f(o, a_n) /
-  \tau ) }, a_n ~ U[low, high],    per action dimension
+  loss = -\log \frac{ \exp f(o, a^*) }{ \exp f(o, a^*) + \sum_{n=1}^{N} \exp f(o, a_n) },    a_n ~ U[low,
+  high]
 
-The best scores are the density ratio, f / tau = log p(a | o) / q(a) + const. With q known - uniform over the
+The best scores are the density ratio, f = log p(a | o) / q(a) + const. With q known - uniform over the
 range of the data and a twentieth beyond, as in Implicit BC - p can be sampled from: candidates weighted by
-exp(f / tau). Negatives from the batch would teach p(a | o) / p(a), from which nobody can sample who does not
+exp(f). Negatives from the batch would teach p(a | o) / p(a), from which nobody can sample who does not
 know p(a).
 
-Each dimension has its own question, as with bins: the loss is comparable over dimensions, and the candidates
-that are needed do not multiply. With 255 negatives not knowing costs ln 256.
+Each dimension of the action has its own question, as with bins: the loss is comparable over dimensions, and
+the candidates that are needed do not multiply. With 255 negatives not knowing costs ln 256.
 
 References: van den Oord et al. 2018, arXiv:1807.03748; Florence et al. 2021, arXiv:2109.00137 (Implicit BC).
 """
