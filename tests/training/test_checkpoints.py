@@ -336,21 +336,22 @@ while True:
 """
 
 
-def _kill_while_saving(folder: Path, seconds: float) -> int:
-    """Steps whose `save` had returned when the writer was killed."""
+def _kill_while_saving(folder: Path, saves: int, seconds: float) -> int:
+    """Steps whose `save` had returned when the writer was killed, `seconds` after its `saves`-th."""
     command = [sys.executable, "-c", WRITER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as writer:
         assert writer.stdout.readline() == "ready\n"
+        lines = [writer.stdout.readline() for _ in range(saves)]
         time.sleep(seconds)
         writer.send_signal(signal.SIGKILL)
-        lines = writer.stdout.read().splitlines()
+        lines += writer.stdout.read().splitlines()
     return int(lines[-1]) if lines else 0
 
 
-def _check_kills(folder: Path, moments: list[float]):
+def _check_kills(folder: Path, moments: list[tuple[int, float]]):
     target, done = {"w": np.zeros(50_000, np.float32), "n": 0}, 0
-    for seconds in moments:
-        done = max(done, _kill_while_saving(folder, seconds))
+    for saves, seconds in moments:
+        done = max(done, _kill_while_saving(folder, saves, seconds))
         found = checkpoints.restore(folder, target)
         if found is None:
             assert done == 0
@@ -365,13 +366,13 @@ def _check_kills(folder: Path, moments: list[float]):
 
 def test_kill_while_saving(tmp_path):
     rng = random.Random(0)
-    _check_kills(tmp_path, [0.4 + rng.random() * 0.3 for _ in range(2)])
+    _check_kills(tmp_path, [(1, rng.random() * 0.3) for _ in range(2)])
 
 
 @pytest.mark.slow
 def test_kill_while_saving_often(tmp_path):
     rng = random.Random(1)
-    _check_kills(tmp_path, [rng.random() for _ in range(20)])
+    _check_kills(tmp_path, [(i % 2, rng.random()) for i in range(20)])
 
 
 @pytest.mark.parametrize("call", ["_files", "rename", "fsync", "rmtree"])
