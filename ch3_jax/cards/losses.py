@@ -1,0 +1,305 @@
+"""From the losses that a text mentions to the losses that it uses, and for what.
+
+Every mention takes a status from its sentence (`scope`) and a role from what stands around it: the policy's
+main loss, an auxiliary one, a component's (a reward model, a tokenizer), one of several options, an earlier
+stage.
+"""
+
+import re
+from typing import NamedTuple
+
+from ch3_jax.cards import scope
+from ch3_jax.cards.segments import Segment
+from ch3_jax.cards.vocabulary import FAMILY_OF, Term, present
+
+_CLAUSE = re.compile(
+    r"[;:]\s|,\s+(?:and|but|while|whereas|which|so|where|then|we|followed by|with)\b|\s(?:but|"
+    r"while|whereas|however|instead)\s|[()]|(?<=\w)\.\s"
+)
+_PART = re.compile(
+    r"\b(?P<part>reward (?:model|function|network|classifier|predictor)|world model|dynamics "
+    r"(?:model|network)|(?:action |image |text )?tokeni[sz]er|image (?:encoder|decoder)|"
+    r"vision (?:encoder|backbone|tower)|visual (?:encoder|representation|backbone|features)|"
+    r"visuomotor representation|text encoder|language encoder|"
+    r"autoencoder|auto-encoder|encoder pre-?training|representation learning|inverse dynamics "
+    r"model|forward model|success (?:classifier|detector)|"
+    r"video (?:model|generation|prediction|diffusion|generator)|subgoal (?:generator|model)|depth "
+    r"(?:head|prediction|estimat\w+)|segmentation|"
+    r"goal (?:generator|classifier)|preference (?:model|comparison)|language (?:head|loss)|"
+    r"high-level planner|object detect\w+|VLM backbone|pose estimat\w+)s?\b",
+    re.I,
+)
+_ITSELF = re.compile(
+    r"(?:\bis an? (?:[\w-]+\s){0,5}?|\A\W*(?:(?:this|the|our|a|"
+    r"an)\s)?(?:[\w-]+\s){0,3}?)(?P<part>reward model|tokeni[sz]er|dataset|data set|benchmark|"
+    r"simulator|"
+    r"success (?:classifier|detector)|video (?:model|generator))\b(?=\s(?:is an?|contains|provides|"
+    r"consists|comprises|with|of)\b|[:.,;]|$)(?! (?:of|for) (?:training|polic))",
+    re.I,
+)
+_CRITIC = re.compile(
+    r"\b(?:critics?|Q-?(?:functions?|networks?|values?|targets?)|value (?:functions?|networks?|"
+    r"heads?)|action-values?|Bellman|TD)\b",
+    re.I,
+)
+_POLICY = re.compile(
+    r"\b(?:polic(?:y|ies)|actions?|actor|behaviou?r|controls?|joints?|motor|trajector\w+)\b", re.I
+)
+_BESIDE = re.compile(
+    r"\b(?:auxiliary|additional(?:ly)?|regulari[sz](?:er|ing|ation|es?|ed)|penalty|bonus|alongside|"
+    r"in addition(?: to)?|added to|adds? an?|plus an?|co-?train\w*|"
+    r"weighted by|weight of|loss[-\s_]?weight|coefficient|side objective|is added|also (?:train|"
+    r"predict|optimi)\w*|extra|combined with an?)\b",
+    re.I,
+)
+_FIRST_STAGE = re.compile(
+    r"\b(?:pre-?train\w*|first stage|stage (?:1|one|I)\b|initial(?:ly|ized| stage)|warm-?start\w*|"
+    r"first(?:,)? (?:train|we)|before (?:RL|fine-?tuning|reinforcement))\b",
+    re.I,
+)
+_LAST_STAGE = re.compile(
+    r"\b(?:fine-?tun\w*|post-?train\w*|second stage|final stage|stage (?:2|3|two|three|II)\b|then|"
+    r"afterwards|subsequently|finally|followed by)\b",
+    re.I,
+)
+_TRAINS = re.compile(
+    r"\b(?:train\w*|minimi[sz]\w*|optimi[sz]\w*|loss(?:es)?|objectives?|supervis\w*|regress\w*|"
+    r"learn\w*|fine-?tun\w*|pre-?train\w*|criterion|update)\b",
+    re.I,
+)
+_MEASURES = re.compile(
+    r"\b(?:evaluat\w*|metrics?|report\w*|measur\w*|track\w*|logg\w+|monitor\w*|benchmark\w*|"
+    r"validation|held-out|test (?:set|error|split)|success rates?|"
+    r"correlat\w*|early stopping|checkpoint selection|(?:is|are|was) computed (?:on|over)|scor(?:e|"
+    r"es|ing)\b(?! match))\b",
+    re.I,
+)
+_UNTRAINED = re.compile(
+    r"\b(?:no (?:fine-?tuning|training|gradient)|training-free|zero-?shot|without (?:any "
+    r")?(?:fine-?tuning|training)|is not trained|frozen)\b",
+    re.I,
+)
+_PLAIN_ERRORS = {"mse", "l1", "cross_entropy", "nll", "bce", "huber"}
+_ELSEWHERE = re.compile(
+    r"related work|baseline|comparison|prior work|evaluation|results|benchmark|ablation|acknowledg|"
+    r"citation|limitations|future|see also|news|changelog",
+    re.I,
+)
+_BACKGROUND = re.compile(r"background|preliminar|introduction|motivation", re.I)
+_OWN = re.compile(r"\b(?:we|our|ours)\b", re.I)
+_PICK = re.compile(r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b", re.I)
+_OFF = re.compile(r"[=:|]\s*['\"]?(?:false|no|off|none|null|0|0\.0)['\"]?\s*(?:[,|#}]|$)", re.I)
+
+
+class Mention(NamedTuple):
+    """Words that name a loss or a family.
+
+    Attributes:
+      term: the row of the vocabulary.
+      status: "asserted", "negated", "other", "compared", "perhaps", "option", "metric".
+      because: the trigger of that status.
+      role: as in `records.ROLES`.
+      of: the part, "" for the policy.
+      weight: of the term, lowered for what is only implied.
+      start: offset in the text.
+      end: offset behind it.
+      sentence: index of its segment.
+    """
+
+    term: Term
+    status: str
+    because: str
+    role: str
+    of: str
+    weight: float
+    start: int
+    end: int
+    sentence: int
+
+
+def mentions(text: str, parts: list[Segment]) -> list[Mention]:
+    """Every mention of a loss in a clean text, with status and role."""
+    out: list[Mention] = []
+    name = own_name(text)
+    itself = _ITSELF.search(text[:800])
+    for index, part in enumerate(parts):
+        body = text[part.start : part.end]
+        if not (part.kind == "heading" and _ELSEWHERE.search(body)):
+            out.extend(_of_itself(_in_sentence(body, part, index, name), body, itself))
+    return out
+
+
+def _of_itself(found, body: str, itself):
+    """Where the text is about a reward model or a data set, so are its losses, unless it names a policy."""
+    for mention in found:
+        if (
+            itself
+            and mention.status == "asserted"
+            and mention.role == "main"
+            and mention.term.form
+            and FAMILY_OF[mention.term.form] != "reinforcement"
+            and not re.search(r"\b(?:polic(?:y|ies)|actor|agent)\b", body, re.I)
+        ):
+            mention = mention._replace(role="component", of=itself["part"].lower())
+        elif (
+            itself
+            and mention.status == "asserted"
+            and not mention.term.form
+            and re.search(r"data|benchmark|simulator", itself["part"], re.I)
+        ):
+            mention = mention._replace(status="other", because=f"about a {itself['part'].lower()}")
+        yield mention
+
+
+def own_name(text: str) -> str:
+    """What the text calls its own system: the subject of its first definition, or its title's first word.
+
+    Example:
+      >>> own_name("# Zorbo: a robot policy\\n\\nIt moves."), own_name("We present Arm-X, a policy.")
+      ('Zorbo', 'Arm-X')
+    """
+    head = text[:3000]
+    for pattern in (
+        r"\b(?:[Ww]e|[Tt]his paper|[Tt]his work)\s+(?:introduces?|presents?|proposes?|describes?|"
+        r"releases?)\s+(?:the\s+)?([A-Z][\w\-+.π]*\w)",
+        r"(?m)^\s*#{1,2}\s+([A-Z][\w\-+.π]*\w)",
+        r"(?m)^\s*(?:\*\s*)?([A-Z][\w\-+.π]*\w)(?:\s+\([A-Za-z ]+\))?\s+is\s+(?:an?|the|trained|based)\b",
+    ):
+        if match := re.search(pattern, head):
+            return match[1]
+    return ""
+
+
+def _in_sentence(body: str, part: Segment, index: int, name: str):
+    """The mentions of one segment; where two overlap, the longer one stands."""
+    hits = [(m.start(), m.end(), term) for term in present(body) for m in term.pattern.finditer(body)]
+    hits = [h for h in hits if not any(_covers(o, h) for o in hits if o is not h)]
+    if not hits:
+        return
+    found = scope.scopes(body)
+    cuts = [0, *(m.start() + 1 for m in _CLAUSE.finditer(body)), len(body)]
+    options = _options(body, part, hits)
+    for start, end, term in sorted(hits, key=lambda h: (h[0], -h[1])):
+        begin = max(cut for cut in cuts if cut <= start)
+        clause = body[begin : min(cut for cut in cuts if cut > start)]
+        state, because = scope.status(found, start, end)
+        state, because = _status(state, because, clause, body, part, term, start, name)
+        if options and state == "asserted":
+            # One known alternative of several is a possibility; several are a list.
+            state, because = ("perhaps", options[1:]) if options[0] == "?" else ("option", options)
+        role, of = _role(body, clause, start - begin, part, term)
+        weight = term.weight * (0.6 if _BACKGROUND.search(part.heading) else 1.0)
+        yield Mention(term, state, because, role, of, weight, part.start + start, part.start + end, index)
+
+
+def _covers(other, one) -> bool:
+    """Whether `other` is the longer reading of the same words."""
+    (a, b, first), (c, d, second) = other, one
+    if not (a <= c and d <= b):
+        return False
+    if (a, b) != (c, d):
+        # A family word inside a form's words adds nothing; two forms may share words.
+        return first.form == second.form or not second.form or (b - a) > (d - c)
+    return first.weight > second.weight
+
+
+def _status(state, because, clause, body, part, term, start, name):
+    if part.kind in ("row", "setting") and _OFF.search(body):
+        return "negated", "switched off"
+    if state == "asserted" and _ELSEWHERE.search(part.heading) and not _OWN.search(body):
+        return "other", f"under the heading {part.heading!r}"
+    if state == "asserted" and (whose := _other_subject(body, start, name)):
+        return "other", f"said of {whose}"
+    if (
+        state == "asserted"
+        and term.form in _PLAIN_ERRORS
+        and not _TRAINS.search(clause)
+        and _MEASURES.search(body)
+    ):
+        return "metric", _MEASURES.search(body).group()
+    if term.form == "nll" and _UNTRAINED.search(body):
+        return "metric", _UNTRAINED.search(body).group()
+    return state, because
+
+
+def _other_subject(body: str, start: int, name: str) -> str:
+    """A capitalised subject that is not the text's own system, in a text that says "we" or has a name."""
+    if not name:
+        return ""
+    subject = re.match(
+        r"\s*(?:[-*•]\s+)?([A-Z][\w\-+.π]*[\w])\s+(?:\w+ly\s+)?(?:uses?|trains?|predicts?|learns?|"
+        r"regress\w*|discreti[sz]es|minimi[sz]es?|optimi[sz]es?|employs?|adopts?|relies|is trained|was "
+        r"trained|denoises|generates)\b",
+        body,
+    )
+    if not subject or subject.start(1) > start:
+        return ""
+    who = subject[1]
+    same = who.lower() in name.lower() or name.lower() in who.lower()
+    generic = re.fullmatch(
+        r"(?:The|This|It|Our|We|Training|Each|Here|Both|Policy|Model|Action|Actions|Inference|Stage)\w*", who
+    )
+    return "" if same or generic or not re.search(r"[A-Z].*[A-Z0-9]|\d", who) else who
+
+
+def _options(body: str, part: Segment, hits) -> str:
+    """The words that make this segment's losses a list to choose from, "" if they are used."""
+    forms = sorted({(s, e, t.form or t.family) for s, e, t in hits})
+    distinct = {form for _, _, form in forms}
+    if (
+        part.lead
+        and scope.offers_choice(part.lead)
+        and not re.search(
+            r"\b(?:stages?|steps|phases|terms|components|sum|weighted|combin\w+|parts)\b", part.lead, re.I
+        )
+    ):
+        return scope.offers_choice(part.lead)
+    if len(distinct) < 2:
+        pick = _PICK.search(body)
+        return f"?{pick.group()}" if pick and forms and pick.start() < forms[0][0] else ""
+    for (_, end, form), (start, _, after) in zip(forms, forms[1:], strict=False):
+        if (
+            form != after
+            and re.fullmatch(r"[^.;]{0,40}?(?:\bor\b|/)[^.;,]{0,25}", body[end:start])
+            and "and/or" not in body
+        ):
+            return "or"
+    choice = scope.offers_choice(body)
+    if choice and not re.search(r"\b(?:sum|total|combin\w+|weighted|joint\w*|plus)\b|\+", body):
+        first = body.lower().find(choice.lower())
+        return choice if first < forms[0][0] else ""
+    return ""
+
+
+def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[str, str]:
+    parts = list(_PART.finditer(clause))
+    if parts and term.family != "reinforcement":
+        nearest = min(parts, key=lambda m: abs(m.start() - at))
+        distance = abs(nearest.start() - at)
+        policy = [
+            abs(m.start() - at)
+            for m in _POLICY.finditer(clause)
+            if not nearest.start() <= m.start() < nearest.end()
+        ]
+        if not policy or distance <= min(policy):
+            return ("auxiliary" if _BESIDE.search(body) else "component"), nearest["part"].lower()
+    if term.form in ("jepa", "reconstruction"):
+        return "auxiliary", "representation"
+    if (
+        term.form in _PLAIN_ERRORS
+        and _CRITIC.search(clause)
+        and not re.search(r"\b(?:polic(?:y|ies)|actor)\b", clause, re.I)
+    ):
+        return "component", "critic"
+    beside = _BESIDE.search(clause)
+    whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
+    if (
+        beside
+        and term.form
+        and not whole
+        and (beside.start() < at or re.search(r"is added|weight", beside.group(), re.I))
+    ):
+        return "auxiliary", ""
+    if _FIRST_STAGE.search(clause) and not _LAST_STAGE.search(clause):
+        return "earlier_stage", ""
+    return "main", ""
