@@ -242,7 +242,7 @@ def build(options: Options, data: Prepared) -> Job:
         bins=bins,
         schedule=schedule,
         plan=Plan(options.steps, options.log_every, options.save_every),
-        floor=floors.floor(options.loss, data.extra, data.normalizers["action"], bins),
+        floor=floors.floor(options.loss, data.extra, data.normalizers["action"], bins, objective.asked),
         # Compiled as one program: layer by layer it would be thirty.
         start=jax.jit(
             lambda: init_state(objective.init(init_key), optimizer, run_key, ema=decay is not None)

@@ -62,10 +62,22 @@ def logit_normal(key: Key, count: int) -> Array:
     return jax.nn.sigmoid(jax.random.normal(key, (count,)))
 
 
+def _logistic_of_normal(share: np.ndarray) -> np.ndarray:
+    from scipy import special
+
+    return special.expit(special.ndtri(share))
+
+
 TIME_LAWS: dict[str, Callable[[Key, int], Array]] = {
     "uniform": uniform,
     "pi0_beta": pi0_beta,
     "logit_normal": logit_normal,
+}
+# The same laws on the host, by the inverse of their distribution functions.
+_QUANTILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "uniform": lambda share: share,
+    "pi0_beta": lambda share: 0.999 * share ** (2 / 3) + 0.001,
+    "logit_normal": _logistic_of_normal,
 }
 
 
@@ -116,6 +128,10 @@ def linear_path(direction: str = "noise_at_0", *, time_law: str = "uniform") -> 
         share = TIME_LAWS[time_law](key, count)
         return 1 - share if forward else share
 
+    def quantile(share: np.ndarray) -> np.ndarray:
+        noise = _QUANTILES[time_law](np.asarray(share, np.float64))
+        return 1 - noise if forward else noise
+
     def grid(steps: int) -> Grid:
         require_steps(steps)
         share = np.linspace(1, 0, steps + 1)
@@ -132,4 +148,5 @@ def linear_path(direction: str = "noise_at_0", *, time_law: str = "uniform") -> 
         lowest=0.0,
         highest=1.0,
         continuous=True,
+        quantile=quantile,
     )

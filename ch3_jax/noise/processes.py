@@ -74,6 +74,8 @@ class Process(NamedTuple):
       start: (key, shape, dtype) -> where sampling begins.
       lowest, highest: range of t in which the network is trained.
       continuous: whether there is a velocity, so that solvers of differential equations apply.
+      quantile: (n,) shares in (0, 1) -> times, the law that `draw_time` draws from, on the host: floors are
+        averaged with it.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Process(NamedTuple):
     lowest: float
     highest: float
     continuous: bool
+    quantile: Callable[[np.ndarray], np.ndarray]
 
 
 def diffusion(
@@ -151,6 +154,7 @@ def diffusion(
         lowest=0,
         highest=total - 1,
         continuous=False,
+        quantile=lambda share: np.floor(np.asarray(share) * total).astype(np.int32),
     )
 
 
@@ -228,6 +232,7 @@ def denoising(
         lowest=sigma_min,
         highest=sigma_max,
         continuous=True,
+        quantile=lambda share: sigma_min + np.asarray(share) * (sigma_max - sigma_min),
     )
 
 

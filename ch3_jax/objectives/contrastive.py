@@ -99,7 +99,8 @@ def infonce(
             u = u + cell * (jax.random.uniform(where, u.shape) - 0.5)
         return _row(middle, u) + _row(half, u) * u
 
-    return Objective(init, loss, act, samples=True, unit="nats")
+    asked = {"negatives": negatives, "width": 2 * half}
+    return Objective(init, loss, act, samples=True, unit="nats", asked=asked)
 
 
 def law(spread: Spread | None, action: int) -> tuple[np.ndarray, np.ndarray]:

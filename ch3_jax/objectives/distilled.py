@@ -27,7 +27,7 @@ from ch3_jax.noise.denoiser import Denoiser
 from ch3_jax.noise.processes import Process, require_steps
 from ch3_jax.noise.samplers import sample
 from ch3_jax.numerics import masked_mean
-from ch3_jax.objectives.generative import angle, as_denoiser, bound_sampler, regress, scaled
+from ch3_jax.objectives.generative import angle, as_denoiser, bound_sampler, levels_of, regress, scaled
 from ch3_jax.objectives.objective import Objective, Shapes, Spread
 from ch3_jax.policies.conditioned import conditioned_policy
 
@@ -120,7 +120,16 @@ def consistency(
             return leap(lambda x, share: student(params, observation, x, share), key, many, steps)
         return sample(walk, denoiser(params, observation), key, many)
 
-    return Objective(init, loss, act, likeliest=False, samples=True, denoiser=denoiser, sampler=walk)
+    return Objective(
+        init,
+        loss,
+        act,
+        likeliest=False,
+        samples=True,
+        asked={"levels": levels_of(process, "velocity")},
+        denoiser=denoiser,
+        sampler=walk,
+    )
 
 
 def levels(steps: int) -> np.ndarray:

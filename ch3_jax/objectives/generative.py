@@ -27,12 +27,13 @@ arXiv:2303.04137 (Diffusion Policy); Hang et al. 2023, arXiv:2303.09556 (min-SNR
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ch3_jax.base import Array, Batch, Key, Metrics, Params
 from ch3_jax.losses import self_supervised
 from ch3_jax.noise import flow as paths
 from ch3_jax.noise import processes, schedules
-from ch3_jax.noise.corruption import Mix, corrupt
+from ch3_jax.noise.corruption import Mix, corrupt, target
 from ch3_jax.noise.denoiser import Denoiser
 from ch3_jax.noise.processes import Process
 from ch3_jax.noise.samplers import Sampler, make_sampler, sample
@@ -40,7 +41,9 @@ from ch3_jax.numerics import masked_mean
 from ch3_jax.objectives.objective import Objective, Shapes, Spread
 from ch3_jax.policies.conditioned import conditioned_policy
 from ch3_jax.policies.policy import Conditioned
+from ch3_jax.probability.floors_denoising import Levels
 
+_LEVELS = 128  # of the quadrature over continuous time
 CLIPPED = ("ddpm", "ddim", "dpmpp_2m")  # samplers that pass through an estimate of the clean action
 
 
@@ -212,6 +215,30 @@ def regress(
     return self_supervised.ddpm(predicted, action, eps, mix, prediction=prediction, gamma=gamma)
 
 
+def levels_of(process: Process, prediction: str, gamma: float | None = None) -> Levels:
+    """The levels that a loss asks about, how often and with which weight: what its floor is averaged over.
+
+    Args:
+      process: of the training.
+      prediction: of the network.
+      gamma: of the min-SNR weights, or None.
+    """
+    if process.continuous:
+        nodes, weights = np.polynomial.legendre.leggauss(_LEVELS)
+        share, often = (nodes + 1) / 2, weights / 2
+    else:
+        total = int(process.highest) + 1
+        share, often = (np.arange(total) + 0.5) / total, np.full(total, 1 / total)
+    time = process.quantile(share)
+    mix = process.mix(jnp.asarray(time, jnp.float32 if process.continuous else jnp.int32))
+    one, none = jnp.ones(len(share)), jnp.zeros(len(share))
+    c_x, c_e = target(prediction, one, none, mix), target(prediction, none, one, mix)
+    gain = jnp.square(mix.signal * c_e - mix.noise * c_x)
+    if gamma is not None:
+        gain *= self_supervised.min_snr_weight(jnp.square(mix.signal / mix.noise), gamma, prediction)
+    return Levels(*(np.asarray(x, np.float64) for x in (mix.signal, mix.noise, gain)), often)
+
+
 def _bound(
     shapes: Shapes,
     process: Process,
@@ -240,4 +267,13 @@ def _bound(
         key = jax.random.key(0) if key is None else key
         return sample(walk, denoiser(params, observation), key, (observation.shape[0], *shape))
 
-    return Objective(policy.init, loss, act, likeliest=False, samples=True, denoiser=denoiser, sampler=walk)
+    return Objective(
+        policy.init,
+        loss,
+        act,
+        likeliest=False,
+        samples=True,
+        asked={"levels": levels_of(process, prediction, gamma)},
+        denoiser=denoiser,
+        sampler=walk,
+    )

@@ -65,7 +65,8 @@ def gmm(
         law = mixture_of(params, observation)
         return mixture.mode(*law) if key is None else mixture.sample(key, *law)
 
-    return Objective(policy.init, loss, act, samples=True, unit="nats")
+    asked = {"components": components, "narrowest": _NARROWEST}
+    return Objective(policy.init, loss, act, samples=True, unit="nats", asked=asked)
 
 
 def cvae(
@@ -123,7 +124,7 @@ def cvae(
         z = z if key is None else jax.random.normal(key, z.shape)
         return decoder.apply(params["decoder"], observation, z)
 
-    return Objective(init, loss, act, samples=True)
+    return Objective(init, loss, act, samples=True, asked={"beta": beta})
 
 
 def _by_dimension(logits: Array, mean: Array, log_std: Array, target: Array) -> Array:

@@ -1,7 +1,7 @@
 """What the training loop needs of a loss, and what a loss needs to know of the data."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,7 @@ class Objective(NamedTuple):
       likeliest: whether there is a most likely action to be had.
       samples: whether a key makes a difference.
       unit: of the loss.
+      asked: what the smallest possible loss depends on beside the data, for `ch3_jax.floors`.
       denoiser: (params, observation (B, W, S)) -> the network as samplers see it, for losses that denoise.
       sampler: how `act` goes from noise to action, for losses that denoise.
     """
@@ -37,6 +38,7 @@ class Objective(NamedTuple):
     likeliest: bool = True
     samples: bool = False
     unit: str = "normalised units"
+    asked: Mapping[str, Any] = {}
     denoiser: Callable[[Params, Array], Denoiser] | None = None
     sampler: Sampler | None = None
 

@@ -90,4 +90,5 @@ def huber(
     del bins
     error = functools.partial(supervised.huber_error, delta=huber_delta)
     error(jnp.zeros(1), jnp.zeros(1))  # a delta that cannot be is refused here, not in the first step
-    return regression(shapes, error, width=width, dtype=dtype)
+    made = regression(shapes, error, width=width, dtype=dtype)
+    return made._replace(asked={"huber_delta": huber_delta})
