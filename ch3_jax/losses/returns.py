@@ -132,14 +132,9 @@ def n_step_returns(
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"`n` is {n!r}, expected an integer: how many rewards a return sums.")
     require_number("n", n, 1)
-    more = goes_on(truncated_t, r_t)
-
-    def one_more(_, future: Array) -> Array:
-        ahead = jnp.concatenate([future[1:], v_t[-1:]])
-        return r_t + discount_t * jnp.where(more > 0, ahead, v_t)
-
+    state = (r_t + discount_t * v_t, r_t, discount_t, v_t, goes_on(truncated_t, r_t))
     # From the T-th on nothing changes any more.
-    return jax.lax.fori_loop(1, min(n, r_t.shape[0]), one_more, r_t + discount_t * v_t)
+    return jax.lax.scan(_one_more, state, None, length=min(n, r_t.shape[0]) - 1)[0][0]
 
 
 def gae(
@@ -153,7 +148,8 @@ def gae(
 ) -> Array:
     r"""Generalised advantage estimates, sums of TD errors discounted by \gamma \lambda.
 
-    A_t = \delta_t + \gamma_t \lambda A_{t+1} = `lambda_returns` - v_tm1, so A + v_tm1 is the critic's target.
+    A_t = \delta_t + \gamma_t \lambda A_{t+1}. Within an episode v_t is v_tm1 of the next step, so that
+    A + v_tm1 = `lambda_returns`, the critic's target.
 
     CleanRL has one flag for both endings and no value at a time limit: that is discount_t = 0 at both.
 
@@ -254,9 +250,17 @@ def _mixing(lambda_: float | Array, like: Array) -> Array:
 
 def _backwards(a: Array, b: Array) -> Array:
     """x_t = a_t + b_t x_{t+1} from the last step to the first."""
+    return jax.lax.scan(_step, jnp.zeros((), a.dtype), (a, b), reverse=True)[1]
 
-    def step(later: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-        x = now[0] + now[1] * later
-        return x, x
 
-    return jax.lax.scan(step, jnp.zeros((), a.dtype), (a, b), reverse=True)[1]
+# Outside of what scans them: JAX knows a loop again, outside of `jit`, by the identity of its body.
+def _step(later: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+    x = now[0] + now[1] * later
+    return x, x
+
+
+def _one_more(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+    """Returns of n + 1 rewards from those of n."""
+    future, r_t, discount_t, v_t, more = state
+    ahead = jnp.concatenate([future[1:], v_t[-1:]])
+    return (r_t + discount_t * jnp.where(more > 0, ahead, v_t), *state[1:]), None
