@@ -24,6 +24,7 @@ from ch3_jax.data.prepare import Prepared
 from ch3_jax.data.shuffle import indices
 from ch3_jax.data.windows import DeviceSteps, gather
 from ch3_jax.errors import InputError
+from ch3_jax.evaluation.marginals import marginal_distances
 from ch3_jax.objectives import Objective, Shapes, Spread, make_objective, spread
 from ch3_jax.tokens import bins as tokens
 from ch3_jax.training import ema
@@ -38,6 +39,7 @@ _SAMPLES, _MOST_EPOCHS = 1_000_000, 50
 _DRILL_PAIRS = 10_000
 _DEVICE_BYTES = 2**30
 _VALIDATION_ROWS = 20_000
+_SAMPLED_ROWS = 4096
 _EQUAL_MASS_ROWS = 200_000
 
 
@@ -53,6 +55,8 @@ class Job(NamedTuple):
       start: () -> the state before the first step.
       advance: (state, length) -> (state, metrics).
       validate, score_training: state -> metrics on held-out rows, on as many training rows.
+      distances: state -> (A,) of sampled actions to the data, see `evaluation.marginals`; None where the
+        policy does not sample.
       replay: step -> the batch that it saw.
     """
 
@@ -65,6 +69,7 @@ class Job(NamedTuple):
     advance: Callable[[TrainState, int], tuple[TrainState, Metrics]]
     validate: Callable[[TrainState], Metrics]
     score_training: Callable[[TrainState], Metrics]
+    distances: Callable[[TrainState], jax.Array] | None
     replay: Callable[[int], object]
 
 
@@ -201,13 +206,14 @@ def build(options: Options, data: Prepared) -> Job:
     """All parts of the run, bound together; nothing is computed yet."""
     bins = make_bins(options, data)
     shapes = Shapes(options.window, len(data.observation.names), options.horizon, len(data.action.names))
+    where_actions = spread(data.action, data.normalizers["action"])
     objective = make_objective(
         options.loss,
         shapes,
         bins,
         width=options.width,
         dtype=jnp.dtype(options.dtype),
-        spread=spread(data.action, data.normalizers["action"]),
+        spread=where_actions,
         **options.of_loss(),
     )
     schedule = make_schedule(
@@ -250,6 +256,7 @@ def build(options: Options, data: Prepared) -> Job:
         advance=_advance(options, update, order, fetch, train),
         validate=score,
         score_training=score_train,
+        distances=_distances(objective, fetch, data.validation, where_actions, decay is not None),
         replay=lambda step: fetch(train, order(jnp.array([step]))[0]),
     )
 
@@ -291,10 +298,30 @@ def _advance(options: Options, update, order, fetch, train: DeviceSteps):
     return from_host
 
 
+def _distances(objective: Objective, fetch, steps: DeviceSteps, where_actions: Spread, averaged: bool):
+    """state -> distances of sampled actions to the data, over evenly spaced rows of `steps`."""
+    if not objective.samples:
+        return None
+    chosen = _even_rows(len(steps.action), _SAMPLED_ROWS)
+    width = where_actions.high - where_actions.low
+
+    @jax.jit
+    def measure(params, steps: DeviceSteps):
+        batch = fetch(steps, chosen)
+        return marginal_distances(
+            lambda seen, key: objective.act(params, seen, key), batch, width, jax.random.key(1)
+        )
+
+    return lambda state: measure(state.ema if averaged else state.params, steps)
+
+
+def _even_rows(rows: int, most: int) -> jax.Array:
+    return jnp.asarray(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int32))
+
+
 def _scorer(objective: Objective, fetch, steps: DeviceSteps, averaged: bool):
     """state -> metrics over evenly spaced rows of `steps`, by the averaged parameters where there are any."""
-    rows = len(steps.action)
-    chosen = jnp.asarray(np.linspace(0, rows - 1, min(rows, _VALIDATION_ROWS)).round().astype(np.int32))
+    chosen = _even_rows(len(steps.action), _VALIDATION_ROWS)
     validate = make_validate(objective.loss, lambda data, i: fetch(data[0], data[1][i]), len(chosen))
 
     def score(state: TrainState) -> Metrics:

@@ -60,6 +60,32 @@ def remark(sentence: str) -> str:
     return textwrap.fill(sentence, 79, initial_indent="! ", subsequent_indent="  ")
 
 
+def describe_distances(apart: dict[str, float]) -> str:
+    """How far sampled actions are from the data, as a sentence.
+
+    >>> describe_distances({"x": 0.004, "y": 0.0061})
+    'sampled actions: 1-Wasserstein distance to the data at most 0.61% of the range (y)'
+    """
+    worst = max(apart, key=apart.get)
+    where = f"at most {apart[worst]:.2%} of the range ({worst})"
+    return f"sampled actions: 1-Wasserstein distance to the data {where}"
+
+
+def floor_name(loss: str) -> str:
+    """What the floor of a loss is, for the legend of its curve."""
+    return {
+        "mse": "floor (conditional variance)",
+        "l1": "floor (error of the median)",
+        "gmm": "floor (conditional entropy)",
+        "cvae": "floor (rate-distortion)",
+        "denoising": "floor (posterior variance of the noise)",
+        "ddpm": "floor (posterior variance)",
+        "flow": "floor (posterior variance of the velocity)",
+        "consistency": "floor (of the flow)",
+        "infonce": "floor (true density ratio)",
+    }.get(loss, "floor")
+
+
 def verdict(
     options: Options, rows: int, train: float | None, validation: float | None, floor: float | None
 ) -> tuple[str, ...]:
@@ -75,11 +101,11 @@ def verdict(
         return ()
     sentences = []
     if floor:
-        sentences.append(
-            f"validation {validation:.4f} is {validation / floor - 1:+.2%} from the floor {floor:.4f}"
-        )
-    below_floor = floor is not None and train < floor * (1 - _CLOSE)
-    apart = validation - train > _GAP * abs(validation) and not (floor and validation < floor * (1 + _GAP))
+        away = f"{validation / floor - 1:+.2%}" if floor > 0 else f"{validation - floor:+.4f}"
+        sentences.append(f"validation {validation:.4f} is {away} from the floor {floor:.4f}")
+    below_floor = floor is not None and train < floor - _CLOSE * abs(floor)
+    close = floor is not None and validation < floor + _GAP * abs(floor)
+    apart = validation - train > _GAP * abs(validation) and not close
     if below_floor or apart:
         text = f"memorising: training loss {train:.4f}, validation {validation:.4f}"
         if below_floor:

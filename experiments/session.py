@@ -88,8 +88,8 @@ def train(
         notes.append(f"stopped: {explain(run.objective.loss, state, run.replay(int(state.step)))}")
     if int(state.skipped):
         notes.append(f"{int(state.skipped)} non-finite steps were left out")
-    success = _drive(options, data, run, state)
-    notes += [text for text, _ in success.values()]
+    sentences, measured = _at_work(options, data, run, state, status)
+    notes += sentences
     losses = [float(score(state)["loss"]) for score in (run.score_training, run.validate)]
     log.close()
     rows = len(data.train.action)
@@ -98,6 +98,7 @@ def train(
         folder.path / "metrics.csv",
         folder.path / "curves.png",
         floor=run.floor,
+        floor_name=report.floor_name(options.loss),
         title=f"{data.facts.name}: {options.loss}",
         unit=run.objective.unit,
     )
@@ -119,11 +120,23 @@ def train(
             "parameters": parameters,
             "skipped": int(state.skipped),
             "samples_seen": int(state.step) * options.batch_size,
-            "success": {how: rate._asdict() for how, (_, rate) in success.items()},
+            **measured,
         },
     )
     folder.write_summary(summary)
     return Ended(status, report.describe_end(summary, notes))
+
+
+def _at_work(options: Options, data: Prepared, run: Job, state: TrainState, status: str) -> tuple[list, dict]:
+    """What the trained policy does, as sentences and as fields of the summary."""
+    success = _drive(options, data, run, state)
+    sentences = [text for text, _ in success.values()]
+    measured = {"success": {how: rate._asdict() for how, (_, rate) in success.items()}}
+    if run.distances is not None and status == "finished":
+        apart = dict(zip(data.action.names, np.asarray(run.distances(state)).tolist(), strict=True))
+        sentences.append(report.describe_distances(apart))
+        measured["wasserstein_of_range"] = apart
+    return sentences, measured
 
 
 def _drive(options: Options, data: Prepared, run: Job, state: TrainState) -> dict:
