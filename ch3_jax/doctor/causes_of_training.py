@@ -33,6 +33,15 @@ CAUSES = (
         upstream_of=_SYMPTOMS,
     ),
     Cause(
+        "cannot_overfit",
+        3,
+        "four samples that cannot be learnt by heart",
+        "Hundreds of steps at a rate that keeps its promise hardly lower the loss on four samples.",
+        "Follow one sample through the network by hand: targets, output range, scale of the loss.",
+        equivalents=("input_ignored", "params_not_updated"),
+        upstream_of=("plateau_at_blind_loss",),
+    ),
+    Cause(
         "batch_dependence",
         3,
         "one sample's loss depends on another's",
