@@ -141,7 +141,7 @@ CAUSES = (
         "Neighbouring frames of one demonstration lie in both splits: validation looks too good to be true.",
         "Split by episode and compare the gap.",
         equivalents=("duplicates_across_splits",),
-        upstream_of=("memorising",),
+        upstream_of=("memorising", "dropped_frames", "action_lag"),
     ),
     Cause(
         "repeated_episodes",
