@@ -283,6 +283,7 @@ def grpo(
         )
     if reference_log_prob_tm1 is None:
         return loss
+    require_stream(log_prob_tm1=log_prob_tm1, reference_log_prob_tm1=reference_log_prob_tm1)
     return loss + kl_cost * kl_k3(log_prob_tm1, jax.lax.stop_gradient(reference_log_prob_tm1))
 
 
