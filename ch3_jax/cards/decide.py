@@ -10,6 +10,7 @@ from ch3_jax.cards.losses import Mention
 from ch3_jax.cards.records import FORMS
 from ch3_jax.cards.vocabulary import FAMILY_OF, IMPLIED
 
+_REPRESENTS = ("vq", "contrastive", "jepa", "reconstruction")
 _WORDS = {"supervised": "supervised", "reinforcement": "reinforcement", "self_supervised": "self-supervised"}
 
 
@@ -42,6 +43,7 @@ def decide(mentions: list[Mention]) -> Decision:
     words = [m for m in asserted if not m.term.form and m.role in ("main", "earlier_stage", "auxiliary")]
     main, parts = _critics(main, parts, words)
     main = _without_implied(main)
+    main, parts = _representations(main, parts)
     taken = {f[0] for f in main}
     early = [f for f in early if f[0] not in taken]
     beside = [f for f in beside if f[0] not in taken or f[4]]
@@ -101,6 +103,15 @@ def _critics(main, parts, words):
         return main, parts
     kept = [p for p in parts if p[4] != "critic"]
     return main, kept
+
+
+def _representations(main, parts):
+    """What is learnt beside an action loss to represent the input, or alone to represent anything."""
+    acting = [f for f in main if f[0] not in _REPRESENTS]
+    if acting:
+        return acting, parts + [(*f[:4], f[4] or "representation") for f in main if f[0] in _REPRESENTS]
+    alone = not main and parts and all(f[0] in _REPRESENTS for f in parts)
+    return (parts, []) if alone else (main, parts)
 
 
 def _without_implied(forms):

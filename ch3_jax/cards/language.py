@@ -2,21 +2,17 @@
 
 import re
 
-_COMMON = frozenset(
-    re.findall(
-        r"\w+",
-        "the of and a to in is for with by on as that are we it this from be at or an our which not can use used "
-        "using each into trained training over per has have its all model policy action actions loss steps",
-    )
+_COMMON = (
+    "the of and a to in is for with by on as that are we it this from be at or an our which not can use used "
+    "using each into trained training over per has have its all model policy action actions loss steps"
 )
-_OTHER = frozenset(
-    re.findall(
-        r"\w+",
-        "der die das und ist mit wird werden eine den von für nicht auf le la les des est une dans pour avec par "
-        "que qui sur el los las una con por para del se di il che sono non van het een met voor niet wordt em "
-        "uma não com são och att är som på för inte os dos da",
-    )
+_OTHER = (
+    "der die das und ist mit wird werden eine den von für nicht auf le la les des est une dans pour "
+    "avec par que qui sur el los las una con por para del se di il che sono non van het een met voor "
+    "niet wordt em uma não com são och att är som på för inte os dos da"
 )
+_ENGLISH = frozenset(re.findall(r"\w+", _COMMON))
+_FOREIGN = frozenset(re.findall(r"\w+", _OTHER)) - _ENGLISH
 
 
 def looks_english(text: str) -> bool:
@@ -41,6 +37,6 @@ def looks_english(text: str) -> bool:
         return False
     if len(words) < 12:
         return True
-    english = sum(word in _COMMON for word in words)
-    others = sum(word in _OTHER and word not in _COMMON for word in words)
+    english = sum(word in _ENGLISH for word in words)
+    others = sum(word in _FOREIGN for word in words)
     return not (others > english and others >= 0.08 * len(words))

@@ -52,6 +52,7 @@ _BESIDE = re.compile(
     r"predict|optimi)\w*|extra|combined with an?)\b",
     re.I,
 )
+_NAMED_SO = re.compile(r"\bas an? (?:auxiliary|additional|extra)\b", re.I)
 _FIRST_STAGE = re.compile(
     r"\b(?:pre-?train\w*|first stage|stage (?:1|one|I)\b|initial(?:ly|ized| stage)|warm-?start\w*|"
     r"first(?:,)? (?:train|we)|before (?:RL|fine-?tuning|reinforcement))\b",
@@ -293,12 +294,9 @@ def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[s
         return "component", "critic"
     beside = _BESIDE.search(clause)
     whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
-    if (
-        beside
-        and term.form
-        and not whole
-        and (beside.start() < at or re.search(r"is added|weight", beside.group(), re.I))
-    ):
+    if beside and beside.start() >= at and not re.search(r"is added|weight", beside.group(), re.I):
+        beside = _NAMED_SO.search(clause)
+    if beside and term.form and not whole:
         return "auxiliary", ""
     if _FIRST_STAGE.search(clause) and not _LAST_STAGE.search(clause):
         return "earlier_stage", ""

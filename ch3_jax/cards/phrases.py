@@ -127,6 +127,15 @@ RULES: tuple[Rule, ...] = (
         r"per example|per sample|training steps|\bduring training(?! and)",
     ),
     _rule(
+        "chunk", rf"\baction\s(?:sequences?|trajector\w+|blocks?)\sof\s(?:length|size)\s(?:\w\s?=\s?)?{_N}"
+    ),
+    _rule(
+        "inference_steps",
+        rf"\b(?:i\.e\.|hence|thus|so)[,\s]+{_N}\s(?:[\w-]+\s)?(?:steps|iterations)\b",
+        r"denois|integrat|euler|\bode\b|diffusion sampl",
+        _TRAINED,
+    ),
+    _rule(
         "inference_steps",
         rf"{_N}\s(?:function evaluations|NFEs?\b|network evaluations|forward passes of the (?:action|"
         rf"flow|denois))",
@@ -222,7 +231,8 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "clip_norm",
         rf"\b(?:gradient|grad)(?:ient)?[-\s](?:norm\s)?(?:clip\w*|norms?)[^.;,\d]{{0,40}}?{_F}|"
-        rf"\bclip\w*\s(?:the\s)?(?:global\s)?grad\w*[^.;,\d]{{0,40}}?(?P<m>{NUMBER.pattern})",
+        rf"\bclip\w*\s(?:the\s)?(?:global\s)?grad\w*[^.;,\d]{{0,40}}?(?P<m>{NUMBER.pattern})|"
+        rf"\bgradients?\s(?:is|are)\sclipped\s[^.;,\d]{{0,40}}?(?P<k>{NUMBER.pattern})",
     ),
     _rule("ema_decay", r"\b(?:EMA|exponential moving average)\b[^.;\d]{0,60}?(?P<n>0?\.\d+)"),
     _rule("epochs", r"(?P<n>\d[\d,]*)\s(?:training\s)?epochs\b", "", r"ppo|per (?:update|iteration)"),
@@ -231,7 +241,7 @@ RULES: tuple[Rule, ...] = (
         r"\b(?:for|total of|trained for|after)\s(?:about\s)?(?P<n>\d[\d,.]*\s?[kKM]?)\s(?:gradient\s|"
         r"training\s|optimi[sz]\w+\s|update\s)?(?:steps|iterations|updates)\b",
         r"train|optimi|gradient|fine-?tun|updat",
-        r"denois|sampl|warm|environment|episode|horizon",
+        r"denois|sampl|environment|episode|horizon",
     ),
     _rule(
         "gamma",

@@ -131,8 +131,8 @@ class Reading(NamedTuple):
       reason: one sentence: why this family, or why none.
       forms: every loss that counts, the main ones first.
       output: a key of `OUTPUTS`.
-      settings: name -> Found, for the names of `ch3_jax.cards.reader.NAMES`: bins, chunk, inference_steps, the
-        optimizer's ... A name that is missing is not stated.
+      settings: name -> Found, for the names of `ch3_jax.cards.reader.NAMES`: bins, chunk, steps,
+        the optimizer's ... A name that is missing is not stated.
       set_aside: losses that are mentioned without being used.
       notes: sentences about the text itself: another language, several documents, only a part was read.
     """

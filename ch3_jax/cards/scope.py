@@ -165,6 +165,7 @@ _OFFERED = re.compile(
     r"(?:as|for|too|instead|via|through|by|if|when|in)\b",
     re.I,
 )
+_BUT = re.compile(r"[;.](?=\s|$)|\bbut\b|\bfinal(?:ly)?\b", re.I)
 _CLAUSE_START = re.compile(
     r"[;.:(]\s|,\s+(?:and|but|so|while|whereas|we|it|the)\b|\b(?:but|while|whereas|although)\b", re.I
 )
@@ -278,7 +279,7 @@ def _subjects(sentence: str):
         )
         yield Scope(match.start(), end, "other", match.group())
     for match in _ABLATION.finditer(sentence):
-        yield Scope(match.start(), len(sentence), "other", match.group())
+        yield Scope(match.start(), _first(_BUT, sentence, match.end()), "other", match.group())
     for match in _DATA.finditer(sentence):
         yield Scope(
             match.end(),

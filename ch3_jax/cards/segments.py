@@ -58,9 +58,10 @@ def segments(text: str) -> list[Segment]:
 
     Example:
       >>> text = "# Losses\\n\\nWe offer two. These are:\\n\\n- A\\n- B\\n\\nlr: 1e-4"
-      >>> [(text[s.start : s.end], s.kind, s.lead) for s in segments(text)][2:]
-      [('These are:', 'prose', ''), ('- A', 'item', 'These are:'), ('- B', 'item', 'These are:'), ('lr: 1e-4',
-      'setting', '')]
+      >>> [(text[s.start : s.end], s.kind, s.lead) for s in segments(text)][2:4]
+      [('These are:', 'prose', ''), ('- A', 'item', 'These are:')]
+      >>> segments(text)[-1].kind
+      'setting'
     """
     found: list[Segment] = []
     heading = lead = ""

@@ -15,7 +15,7 @@ TERMS: tuple[Term, ...] = (
         ),
         family="reinforcement",
     ),
-    *terms("", (0.5, r"\brewards?\b(?! model)"), family="reinforcement"),
+    *terms("", (0.5, r"\breward(?:s|ed)?\b(?! model)"), family="reinforcement"),
     *terms(
         "",
         (

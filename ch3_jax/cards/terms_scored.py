@@ -17,6 +17,7 @@ TERMS: tuple[Term, ...] = (
     *terms("grpo", (0.95, r"\bgroup[-\s]relative\b|(?<![a-z])grpo(?![a-z])")),
     *terms(
         "reinforce",
+        (0.85, r"\blog_?prob\w*\s*\*\s*\(?\s*(?:adv\w*|returns?)\b|\b(?:adv\w*|returns?)\s*\*\s*log_?prob"),
         (0.85, r"\bpolicy[-\s]gradients?\b|\bscore[-\s]function estimator|\bleave-one-out baseline"),
     ),
     *terms("reinforce", (0.9, r"\bREINFORCE\b|\bRLOO\b|\bTRPO\b"), exact=True),

@@ -50,7 +50,7 @@ _STEMS = {
     "reconstruction": ("reconstruct", "masked"),
     "ppo": ("ppo", "proximal", "clip", "surrogate", "kl"),
     "grpo": ("grpo", "relative"),
-    "reinforce": ("policy", "reinforce", "rloo", "trpo", "score", "leave"),
+    "reinforce": ("policy", "reinforce", "rloo", "trpo", "score", "leave", "log"),
     "sac": ("sac", "soft", "maximum"),
     "td": ("td", "temporal", "bellman", "q", "twin", "sarsa", "ddpg", "d4pg"),
     "q_learning": ("q",),
