@@ -14,8 +14,9 @@ from ch3_jax.data.episodes import Dataset
 from ch3_jax.doctor import grippers, meaning, normalised, parity, ranges, splits, starts, units
 from ch3_jax.doctor.finding import Finding, NotExamined, Result
 from ch3_jax.doctor.patient import Patient
-from ch3_jax.doctor.relation import Relation, relate
-from ch3_jax.doctor.view import View, make_view
+from ch3_jax.doctor.relation import Relation
+from ch3_jax.doctor.seen import relation_of, view_of
+from ch3_jax.doctor.view import View, plain
 
 # What `audit` says beside what is examined here, as true notes.
 _NOTES = {
@@ -39,11 +40,11 @@ def check(patient: Patient) -> list[Result]:
     if patient.dataset is None:
         found: list[Result] = [NotExamined(1, "action statistics", "`dataset`: episodes")]
         return found + _asked("inputs and targets as the run sees them", normalised.as_seen, patient, set())
-    view = make_view(patient.dataset)
+    view = view_of(patient.dataset)
     found = _whole(view)
     if not len(view.steps):
         return [*found, NotExamined(1, "action statistics", "an episode of finite numbers")]
-    relation = _guarded(lambda: relate(view))
+    relation = _guarded(lambda: relation_of(patient.dataset))
     said = patient.declared.action_meaning
     found += _asked("units", units.mixed_units, view, relation)
     found += _asked("outliers", ranges.outliers, view)
@@ -78,6 +79,20 @@ def _whole(view: View) -> list[Result]:
 
 def _facts(view: View) -> Iterable[Finding]:
     """True sentences without an alarm, from the audit of the sample."""
+    whole = view.whole
+    yield Finding(
+        1,
+        "normal",
+        "note",
+        "steps looked at",
+        len(view.steps),
+        None,
+        f"split {plain(view.split)}",
+        f"{len(whole):,} steps in {whole.episodes:,} episodes of split {plain(view.split)}, "
+        f"{len(view.observation_names)} observation and {len(view.action_names)} action dimensions"
+        f"{view.sampled}.",
+        numbers={"steps": len(whole), "episodes": whole.episodes},
+    )
     dataset = Dataset(view.facts, {view.split: view.steps})
     for fact in audits.audit(dataset):
         if fact.id in _NOTES:

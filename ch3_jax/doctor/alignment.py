@@ -9,12 +9,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from ch3_jax.doctor import continuity
+from ch3_jax.doctor.chance import binomial_tail, p_positive
 from ch3_jax.doctor.finding import Finding, NotExamined, Result
-from ch3_jax.doctor.lags import Lags, explain_motion, p_positive
+from ch3_jax.doctor.lags import Lags, explain_motion
 from ch3_jax.doctor.patient import Patient
-from ch3_jax.doctor.relation import Relation, relate
+from ch3_jax.doctor.relation import Relation
+from ch3_jax.doctor.seen import relation_of, view_of
 from ch3_jax.doctor.timestamps import look_at_time
-from ch3_jax.doctor.view import View, listing, make_view
+from ch3_jax.doctor.view import View, listing
 
 _EXCESS = 0.015
 _LEVEL = 1e-4
@@ -32,14 +34,14 @@ def check(patient: Patient) -> list[Result]:
     """
     if patient.dataset is None:
         return [NotExamined(2, "timestamp alignment", "`dataset`: episodes with their times")]
-    view = make_view(patient.dataset)
+    view = view_of(patient.dataset)
     if not len(view.steps):
         return [NotExamined(2, "timestamp alignment", "an episode of finite numbers")]
     declared = patient.declared
     results: list[Result] = list(look_at_time(view, declared.rate_hz or view.facts.rate_hz))
     if len(view.steps) == view.steps.episodes:
         return [*results, NotExamined(2, "lags and order of steps", "episodes of more than one step")]
-    relation = relate(view)
+    relation = relation_of(patient.dataset)
     results += continuity.shuffled(view)
     results += continuity.frozen(view, relation)
     meaning = declared.action_meaning or view.facts.action_meaning
@@ -193,8 +195,6 @@ def _against(lags: Lags, expected: int) -> tuple[int, float, float]:
 
 def _late_episodes(lags: Lags) -> tuple[np.ndarray, float] | None:
     """Episodes that are late by themselves, if there are more than chance gives (2 %), and p."""
-    from scipy import stats
-
     episodes, place = np.unique(lags.block_episode, return_inverse=True)
     count = np.bincount(place)
     r2 = np.stack([np.bincount(place, column) / count for column in lags.block_r2.T], axis=1)
@@ -205,5 +205,5 @@ def _late_episodes(lags: Lags) -> tuple[np.ndarray, float] | None:
     late = (excess > 2 * _EXCESS) & (excess - middle > 5 * (middle - low) / 1.28) & (r2.max(axis=1) > 0.5)
     if late.sum() < 3 or late.sum() < 0.05 * len(late):
         return None
-    p = float(stats.binomtest(int(late.sum()), len(late), 0.02, alternative="greater").pvalue)
+    p = binomial_tail(int(late.sum()), len(late), 0.02)
     return (episodes[late], p) if p <= _LEVEL else None

@@ -51,7 +51,9 @@ def shuffled(view: View) -> Iterator[Finding]:
     told = long & (both[:, 1] > 0.1 * both[:, 1].mean())
     each = np.divide(both[:, 0], both[:, 1], out=np.zeros(len(both)), where=both[:, 1] > 0)
     hit = told & (each > _ROUGH)
-    if nu.min() <= _ROUGH and not (hit.sum() >= 3 and hit.sum() >= 0.05 * told.sum() and _least(seen, hit)):
+    some = hit.sum() >= 3 and hit.sum() >= 0.05 * told.sum() and _least(seen, hit)
+    if nu.min() <= _ROUGH and not some:
+        yield _in_order(float(nu.min()), smooth)
         return
     value = float(nu.min()) if nu.min() > _ROUGH else float(np.median(each[hit]))
     where = view.episodes(hit if hit.any() else told)
@@ -68,6 +70,20 @@ def shuffled(view: View) -> Iterator[Finding]:
         f"From step to step the states jump as in random order (ratio {value:.2f}, 1 at random{other}) while "
         f"the actions beside them are smooth ({smooth:.2f}): {int(hit.sum())} of {int(told.sum())} episodes.",
         numbers={"action_ratio": smooth, "episodes": int(hit.sum()), "told": int(told.sum())},
+    )
+
+
+def _in_order(value: float, action: float) -> Finding:
+    return Finding(
+        2,
+        "normal",
+        "note",
+        "von Neumann's ratio of the states (1 in random order)",
+        value,
+        _ROUGH,
+        "all episodes",
+        f"States and actions follow one another smoothly (ratios {value:.2g} and {action:.2g}, 1 in random "
+        "order).",
     )
 
 

@@ -42,6 +42,8 @@ class Report:
       not_examined: what was left open, and what it would have taken.
       failed: checks that raised; all others ran to their end.
       seconds: name of a check -> how long it took.
+      examined: numbers of the checks that could look at something: those that made a finding, a note at
+        least, or had nothing to say and nothing to ask for.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Report:
     not_examined: tuple[NotExamined, ...]
     failed: tuple[Failed, ...]
     seconds: dict[str, float]
+    examined: tuple[int, ...] = ()
 
     @property
     def alarms(self) -> tuple[Finding, ...]:
@@ -89,13 +92,16 @@ def examine(patient: Patient, checks: Sequence[int] = (1, 2, 3, 4, 5, 6, 7)) -> 
       A `Report`. A check that raises stands in `failed` with its words; the others are not touched by it.
     """
     results: list[Result] = []
-    failed, seconds = [], {}
+    failed, seconds, examined = [], {}, []
     for number, name, check in CHECKS:
         if number not in checks:
             continue
         began = time.perf_counter()
         try:
-            results += check(patient)
+            found = check(patient)
+            results += found
+            if not found or any(isinstance(r, Finding) for r in found):
+                examined.append(number)
         except Exception as error:  # A patient's own functions may raise anything.
             failed.append(Failed(number, name, _words(error)))
         seconds[name] = time.perf_counter() - began
@@ -105,6 +111,7 @@ def examine(patient: Patient, checks: Sequence[int] = (1, 2, 3, 4, 5, 6, 7)) -> 
         tuple(r for r in results if isinstance(r, NotExamined)),
         tuple(failed),
         seconds,
+        tuple(examined),
     )
 
 

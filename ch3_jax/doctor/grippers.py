@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ch3_jax.doctor.chance import binomial_tail
 from ch3_jax.doctor.finding import Finding, NotExamined, Result
 from ch3_jax.doctor.relation import by_name, core
 from ch3_jax.doctor.view import View
@@ -40,9 +41,7 @@ def inverted(view: View) -> Iterator[Result]:
         few = plus if plus.sum() < minus.sum() else minus
         if few.sum() < 3 or few.sum() < 0.05 * told.sum() or told.sum() < 0.5 * (np.abs(r) > 0).sum():
             continue
-        from scipy import stats
-
-        p = float(stats.binomtest(int(few.sum()), int(told.sum()), _STRAY, alternative="greater").pvalue)
+        p = binomial_tail(int(few.sum()), int(told.sum()), _STRAY)
         p *= len(pairs)
         if p > _LEVEL:
             continue

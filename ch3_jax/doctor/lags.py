@@ -25,6 +25,7 @@ import functools
 
 import numpy as np
 
+from ch3_jax.doctor.chance import p_positive
 from ch3_jax.doctor.relation import Relation, core, dot
 
 MOST_LAG = 4
@@ -172,15 +173,3 @@ def _lead(sums: list[np.ndarray]) -> tuple[float, tuple[float, float]]:
         leads = np.nanmedian(drawn[:, 0] / drawn[:, 1], axis=0)
     low, high = np.quantile(leads[1:], (0.025, 0.975))
     return float(leads[0]), (float(low), float(high))
-
-
-def p_positive(x: np.ndarray) -> float:
-    """One-sided t-test of mean(x) > 0; 1 with fewer than 4 numbers."""
-    from scipy import stats
-
-    if len(x) < 4:
-        return 1.0
-    spread = x.std(ddof=1)
-    if spread == 0:
-        return 1.0 if x.mean() <= 0 else 0.0
-    return float(stats.t.sf(x.mean() / spread * np.sqrt(len(x)), len(x) - 1))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ch3_jax.doctor.chance import greater
 from ch3_jax.doctor.finding import Finding
 from ch3_jax.doctor.relation import Relation
 from ch3_jax.doctor.view import View, listing
@@ -78,11 +79,7 @@ def idle_starts(view: View, relation: Relation) -> Iterator[Finding]:
     inner = float(np.median(pauses)) if len(pauses) else 0.0
     longer = float(np.median(prefix)) >= max(3 * inner, _RUN)
     if share >= _PREFIX and longer:
-        from scipy import stats
-
-        p = 0.0
-        if len(pauses):
-            p = float(stats.mannwhitneyu(prefix, pauses, alternative="greater").pvalue)
+        p = greater(prefix, pauses) if len(pauses) else 0.0
         if p <= _LEVEL:
             yield Finding(
                 1,

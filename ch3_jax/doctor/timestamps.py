@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ch3_jax.doctor.chance import binomial_tail
 from ch3_jax.doctor.finding import Finding, NotExamined, Result
 from ch3_jax.doctor.view import View
 
@@ -83,15 +84,13 @@ def _disordered(view: View, step: np.ndarray, backwards: np.ndarray) -> Finding:
 
 
 def _gaps(view: View, step: np.ndarray, typical: float) -> Iterator[Finding]:
-    from scipy import stats
-
     ratio = step / typical
     long = ratio > 1.5
     spread = float((np.abs(ratio - 1) > 0.2).mean() - long.mean())
     if not long.any():
         return
     whole = np.abs(ratio[long] - np.round(ratio[long])) <= 0.2
-    p = float(stats.binomtest(int(whole.sum()), len(whole), 0.4, alternative="greater").pvalue)
+    p = binomial_tail(int(whole.sum()), len(whole), 0.4)
     share, count = float(long.mean()), int(long.sum())
     numbers = {"gaps": count, "share": share, "irregular": spread, "whole": float(whole.mean())}
     sentence = (

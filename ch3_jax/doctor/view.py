@@ -1,7 +1,7 @@
 """A data set as the data checks look at it: one split, whole episodes, a sample of bounded size.
 
 Statistics of shape - quantiles, lags, correlations - do not get better beyond some hundred thousand steps, so
-the checks look at whole episodes drawn at random up to a budget: at most 200,000 steps and 8 million numbers.
+the checks look at whole episodes drawn at random up to a budget: at most 120,000 steps and 8 million numbers.
 What a single step can decide (the smallest and largest value, an episode that is there twice) is counted over
 all of the data. Time is linear in the data, memory beyond it flat.
 
@@ -17,7 +17,7 @@ import numpy as np
 from ch3_jax.data.episodes import Dataset, Facts, Steps
 from ch3_jax.data.splits import select
 
-ROWS = 200_000
+ROWS = 120_000
 VALUES = 8_000_000
 _BLOCK = 65_536
 
