@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ch3_jax.errors import InputError
 
-LIMIT = 1_000_000  # bytes of text, about 300 pages; what a paper says of its loss stands far before that
+LIMIT = 500_000  # bytes of text, about 150 pages; what a paper says of its loss stands before that
 PDF_LIMIT = 100_000_000
 PDF_PAGES = 200
 _FEWEST_LETTERS = 20

@@ -139,6 +139,8 @@ def meaning(pair: Pair) -> tuple[str, object] | None:
     if not own:
         return None
     value = number(pair.value)
+    if pair.loose and own == ["steps"]:
+        return None  # Between words it may count anything.
     if value is not None:
         return _of_number(own, parents, pair.about.lower(), value)
     return _of_word(own, parents, pair.value.strip().strip("\"'").lower())

@@ -174,6 +174,12 @@ def own_name(text: str) -> str:
 def _in_sentence(body: str, part: Segment, index: int, name: str):
     """The mentions of one segment; where two overlap, the longer one stands."""
     hits = [(m.start(), m.end(), term) for term in present(body) for m in term.pattern.finditer(body)]
+    if part.kind in ("setting", "row") and "_" in body:
+        # A key says "focal_loss_weight" where a sentence says "focal loss weight".
+        spoken = body.replace("_", " ")
+        hits += [
+            (m.start(), m.end(), term) for term in present(spoken) for m in term.pattern.finditer(spoken)
+        ]
     hits = [h for h in hits if not any(_covers(o, h) for o in hits if o is not h)]
     if not hits:
         return

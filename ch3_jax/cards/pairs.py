@@ -131,7 +131,7 @@ def pairs(text: str, parts: list[Segment]) -> list[Pair]:
         elif part.kind != "heading":
             found.extend(_loose(part, body))
             named = _named(part, body, named, found)
-    return _unique(found)
+    return _unique([pair for pair in found if not _measured(text, pair.end)])
 
 
 def _named(part: Segment, body: str, named, found: list[Pair]):
@@ -242,6 +242,11 @@ def _parents(text: str) -> dict[int, str]:
         if match := _PARENT.match(line):
             stack.append((indent, match["key"]))
     return above
+
+
+def _measured(text: str, end: int) -> bool:
+    """Whether a unit follows: "30 Hz" is no count."""
+    return bool(re.match(r"\s*(?:hz|fps|ms|s|sec\w*|%|[kmg]b|mm|cm|m|deg\w*)\b", text[end : end + 12], re.I))
 
 
 def _unique(found: list[Pair]) -> list[Pair]:

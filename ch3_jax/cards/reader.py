@@ -11,6 +11,7 @@ import re
 
 from ch3_jax.cards import decide, keys, losses, markup, pairs, phrases, scope
 from ch3_jax.cards.language import looks_english
+from ch3_jax.cards.number_rules import NUMERALS
 from ch3_jax.cards.records import Evidence, Form, Found, Reading, SetAside
 from ch3_jax.cards.segments import Segment, segments
 
@@ -166,7 +167,7 @@ def _settings(clean: str, parts: list[Segment], evidence) -> dict[str, Found]:
     for part in parts:
         body = clean[part.start : part.end]
         if part.kind in ("heading", "row") or not re.search(
-            r"\d|schedul|adam|sgd|precision|constant|" + "|".join(phrases._WORDS), body, re.I
+            r"\d|schedul|adam|sgd|precision|constant|" + "|".join(NUMERALS), body, re.I
         ):
             continue
         scopes = None

@@ -113,6 +113,12 @@ _CRITICISED = re.compile(
     r"cumbersome))\b",
     re.I,
 )
+_CODE = re.compile(
+    r"\b(?:based on|built on|builds (?:up)?on|forked from|adapted from|borrow\w* from|thanks "
+    r"to)\b[^.,;]{0,60}\b(?:codebase|code|repo|repository|"
+    r"implementation|library)\b",
+    re.I,
+)
 _DATA = re.compile(
     r"\b(?:data(?:sets?)?|demonstrations?|demos|trajector(?:y|ies)|rollouts|episodes|"
     r"experts?)\b[^.,;]{0,40}?\b(?:comes?|collected|generated|gathered|obtained|produced|"
@@ -140,8 +146,9 @@ _CHOICE = re.compile(
     r"choices?|select(?:s|ed|able)? (?:from|between|among)|"
     r"configurable|supports?|supported|such as|e\.g\.|including|several|multiple|various|different|"
     r"variants?:|variants of|(?:two|three|four|five) (?:variants|versions|flavou?rs)|versions:|"
-    r"available|implement(?:s|ed|ations?)|"
-    r"provid(?:e|es|ed)|offers?|we benchmark|algorithms:|losses:)",
+    r"available|implement(?:s|ed)\b|"
+    r"provid(?:e|es|ed)|offers?|(?:are|is) compared|compar(?:es?|ing) (?:two|three|four|several)|"
+    r"comparison (?:of|between)|we benchmark|algorithms:|losses:)",
     re.I,
 )
 _REPLACED = re.compile(
@@ -280,6 +287,8 @@ def _subjects(sentence: str):
         yield Scope(match.start(), end, "other", match.group())
     for match in _ABLATION.finditer(sentence):
         yield Scope(match.start(), _first(_BUT, sentence, match.end()), "other", match.group())
+    for match in _CODE.finditer(sentence):
+        yield Scope(match.start(), match.end(), "other", "whose code it is")
     for match in _DATA.finditer(sentence):
         yield Scope(
             match.end(),

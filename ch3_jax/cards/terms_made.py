@@ -21,6 +21,7 @@ TERMS: tuple[Term, ...] = (
             0.8,
             r"(?<!optical )(?<!normalizing )(?<!normalising )(?<!work)\bflow[-\s](?:based )?(?:action |"
             r"policy |velocity )?(?:heads?|experts?|polic(?:y|ies)|models?|objective|loss|transformer|"
+            r"sampling|"
             r"steps?|timesteps?)\b|\baction flows?\b|\bflow_(?:loss|head|steps|timesteps|matching)\w*",
         ),
         (

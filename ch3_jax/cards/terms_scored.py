@@ -7,7 +7,8 @@ TERMS: tuple[Term, ...] = (
         "ppo",
         (
             0.9,
-            r"\bproximal policy optimi[sz]ation\b|\bclipped[-\s](?:surrogate|policy|objective|ratio)|"
+            r"\bproximal policy optimi[sz]ation\b|\b(?:clamp|clip)\(\s*ratio|"
+            r"\bclipped[-\s](?:surrogate|policy|objective|ratio)|"
             r"\bsurrogate objective\b|\bclip\w* in the objective|\bKL-constrained (?:policy )?update|"
             r"\bpenali[sz]es? the KL[-\s]divergence",
         ),
@@ -35,7 +36,7 @@ TERMS: tuple[Term, ...] = (
         (
             0.9,
             r"\btemporal[-\s]difference\b|\bBellman\b|\bfitted[-\s]Q\b|\btwo Q-functions?\b|\btwin "
-            r"(?:critics?|Q)|\bdouble Q\b",
+            r"(?:critics?|Q)|\bdouble[-\s]Q\b|\btarget policy smoothing\b|\bdelayed policy updates?\b",
         ),
     ),
     *terms(
