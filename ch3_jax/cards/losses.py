@@ -88,6 +88,10 @@ _ELSEWHERE = re.compile(
 )
 _BACKGROUND = re.compile(r"background|preliminar|introduction|motivation", re.I)
 _OWN = re.compile(r"\b(?:we|our|ours)\b", re.I)
+# Names of algorithms are written small in configurations.
+_ALGORITHM = re.compile(
+    r"\b\w*(?:algo|algorithm|agent|method|objective|loss|loss_type)\s*[:=\s]\s*[\"']?([a-z0-9_+\-]+)", re.I
+)
 _PICK = re.compile(r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b", re.I)
 _OFF = re.compile(r"[=:|]\s*['\"]?(?:false|no|off|none|null|0|0\.0)['\"]?\s*(?:[,|#}]|$)", re.I)
 
@@ -179,6 +183,11 @@ def _in_sentence(body: str, part: Segment, index: int, name: str):
         spoken = body.replace("_", " ")
         hits += [
             (m.start(), m.end(), term) for term in present(spoken) for m in term.pattern.finditer(spoken)
+        ]
+    if part.kind == "setting" and (named := _ALGORITHM.search(body)):
+        shouted = body[: named.start(1)] + named[1].upper() + body[named.end(1) :]
+        hits += [
+            (m.start(), m.end(), term) for term in present(shouted) for m in term.pattern.finditer(shouted)
         ]
     hits = [h for h in hits if not any(_covers(o, h) for o in hits if o is not h)]
     if not hits:

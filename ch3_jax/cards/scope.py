@@ -106,7 +106,9 @@ _GENERIC = re.compile(
 )
 _CRITICISED = re.compile(
     r"\b(?:suffers?|struggles?|fails?|is prone|are prone|tends? to|averages|collapses|cannot|can't|"
-    r"needs? many|requires? (?:many|costly|careful)|"
+    r"(?:has|have) (?:\w+ly )?(?:become|emerged|gained|been shown)|(?:is|are) (?:widely|commonly|"
+    r"often|typically) used|"
+    r"(?:is|are) popular|needs? many|requires? (?:many|costly|careful)|"
     r"(?:is|are|can be|remains?) (?:\w+ly |too |very |often |still |quite )?(?:hard|difficult|"
     r"expensive|slow|unstable|impractical|costly|intractable|"
     r"ill-suited|insufficient|limited|brittle|inefficient|infeasible|unsafe|dangerous|challenging|"
@@ -148,7 +150,7 @@ _CHOICE = re.compile(
     r"variants?:|variants of|(?:two|three|four|five) (?:variants|versions|flavou?rs)|versions:|"
     r"available|implement(?:s|ed)\b|"
     r"provid(?:e|es|ed)|offers?|(?:are|is) compared|compar(?:es?|ing) (?:two|three|four|several)|"
-    r"comparison (?:of|between)|we benchmark|algorithms:|losses:)",
+    r"comparison (?:of|between)|we compare (?!to|with|against)|we benchmark|algorithms:|losses:)",
     re.I,
 )
 _REPLACED = re.compile(

@@ -15,6 +15,17 @@ TERMS: tuple[Term, ...] = (
         ),
         family="reinforcement",
     ),
+    *terms(
+        "",
+        (
+            0.7,
+            r"\b(?:maximi[sz]\w+|ascent on) (?:the )?(?:expected |discounted |cumulative |total "
+            r")?(?:returns?|rewards?)\b|"
+            r"\b(?:expected|cumulative) returns?\b|\bon-policy\b|\boff-policy\b|\bvalue gradients?\b|"
+            r"\bimagin\w+ (?:rollouts?|trajector\w+)",
+        ),
+        family="reinforcement",
+    ),
     *terms("", (0.5, r"\breward(?:s|ed)?\b(?! model)"), family="reinforcement"),
     *terms(
         "",

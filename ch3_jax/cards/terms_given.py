@@ -68,7 +68,8 @@ TERMS: tuple[Term, ...] = (
         (
             0.9,
             r"\bnegative[-\s]log[-\s]likelihood\b|(?:maximi[sz]\w*|optimi[sz]\w*|trained (?:by|with|"
-            r"to))[^.]{0,40}\b(?:log[-\s])?likelihood\b|\bmaximum[-\s]likelihood\b|-\s*\\log\s*\\?pi",
+            r"to))[^.]{0,40}\b(?:(?:log[-\s])?likelihood|probability of (?:the )?(?:expert|"
+            r"demonstrat\w+|recorded))\b|\bmaximum[-\s]likelihood\b|-\s*\\log\s*\\?pi",
         ),
         (
             0.6,

@@ -28,7 +28,7 @@ TERMS: tuple[Term, ...] = (
             0.65,
             r"\beuler (?:integration|steps?|solver)[^.|]{0,60}\b(?:denois\w*|action|flow|noise)|"
             r"\b(?:denois\w*|flow|noise)[^.|]{0,60}\beuler\b|\bintegrat\w+ (?:an |the )?(?:ODE|"
-            r"ordinary differential equation)|\bprobability[-\s]flow\b",
+            r"ordinary differential equation)",
         ),
     ),
     *terms(

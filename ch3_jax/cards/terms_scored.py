@@ -49,7 +49,8 @@ TERMS: tuple[Term, ...] = (
         "q_learning",
         (
             0.85,
-            r"\bQ[-\s]learning\b|\bQ[-\s]loss\b|\bmaximi[sz]\w+ (?:the )?Q[-\s]?(?:values?|"
+            r"\bQ[-\s]learning\b|\bQ (?:is|are) maximi[sz]ed\b|\bQ[-\s]loss\b|\bmaximi[sz]\w+ (?:the "
+            r")?Q[-\s]?(?:values?|"
             r"function)?\b|\bQ-guid\w+",
         ),
     ),

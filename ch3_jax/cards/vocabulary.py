@@ -20,7 +20,7 @@ _STEMS = {
     "mse": ("mse", "squared", "l2", "l_2", "ℓ", "least", "^"),
     "l1": ("l1", "ℓ", "l_", "absolute"),
     "huber": ("huber", "smooth"),
-    "nll": ("likelihood", "log", "nll", "mixture", "gmm"),
+    "nll": ("likelihood", "probability", "log", "nll", "mixture", "gmm"),
     "cvae": ("vae", "variational", "elbo", "evidence"),
     "distillation": ("distill", "teacher", "student", "dagger"),
     "weighted_bc": ("weighted",),
@@ -63,6 +63,8 @@ _STEMS = {
     "mmd": ("discrepancy", "mmd"),
     "preference": ("preference", "dpo"),
     "": (
+        "-policy",
+        "imagin",
         "learn",
         "rl",
         "q",
