@@ -85,10 +85,11 @@ def ddpm(
     """
     checks.floating(predicted=predicted)
     checks.shapes(predicted=(predicted, "..."), x0=(x0, "..."), eps=(eps, "..."))
+    signal, noise = per_sample(mix.signal, x0), per_sample(mix.noise, x0)
     losses = squared_error(predicted, corruption.target(prediction, x0, eps, mix))
     if gamma is None:
         return losses
-    return per_sample(min_snr_weight(jnp.square(mix.signal / mix.noise), gamma, prediction), losses) * losses
+    return min_snr_weight(jnp.square(signal / noise), gamma, prediction) * losses
 
 
 def min_snr_weight(snr: Array, gamma: float = 5.0, prediction: str = "eps") -> Array:
@@ -135,7 +136,7 @@ def min_snr_weight(snr: Array, gamma: float = 5.0, prediction: str = "eps") -> A
     if prediction == "eps":
         return relative
     if prediction == "v":
-        return relative * (snr / (snr + 1))
+        return relative / (1 + 1 / snr)  # and not snr / (snr + 1), which is NaN where there is no noise
     raise InputError(
         f"min-SNR weighting knows no `prediction` {prediction!r}",
         got=prediction,
