@@ -18,7 +18,7 @@ from ch3_jax.doctor.finding import NotExamined
 from ch3_jax.doctor.parts import rows_of, take
 from ch3_jax.doctor.patient import Patient
 
-POOL, ROWS = 16, 32
+POOL, HELD, ROWS = 16, 4, 64
 
 
 class Bench(NamedTuple):
@@ -30,7 +30,8 @@ class Bench(NamedTuple):
       is_fresh: whether `fresh` comes from `init`.
       names: of the leaves.
       four: the first four samples of the first batch.
-      pool: batches of at most 32 samples.
+      pool: batches of at most 64 samples.
+      held: a few more, for what must not have been tried on.
     """
 
     loss: Callable
@@ -39,6 +40,7 @@ class Bench(NamedTuple):
     names: list[str]
     four: PyTree
     pool: list[PyTree]
+    held: list[PyTree]
 
 
 class _Same:
@@ -78,10 +80,14 @@ def _bench(key: _Same) -> Bench:
     first = _on_host(patient.batches(0))
     loss = trials.scalar_loss(patient, fresh, first)
     rows = rows_of(first)
-    batches = [first, *(_on_host(patient.batches(step)) for step in range(1, POOL))]
+    batches = [first, *(_on_host(patient.batches(step)) for step in range(1, POOL + HELD))]
     pool = [take(batch, slice(0, min(rows, ROWS))) for batch in batches if rows_of(batch) == rows]
+    if len(pool) <= HELD:
+        pool = [*pool, *pool[-1:] * HELD]
     four = take(first, np.arange(4) % rows)
-    return Bench(loss, fresh, patient.init is not None, trials.leaf_names(fresh), four, pool)
+    return Bench(
+        loss, fresh, patient.init is not None, trials.leaf_names(fresh), four, pool[:-HELD], pool[-HELD:]
+    )
 
 
 def _initial(patient: Patient) -> Params:

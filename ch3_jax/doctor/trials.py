@@ -57,14 +57,17 @@ class Trial(NamedTuple):
     walked: Walked
 
 
-def scalar_loss(patient: Patient, params: Params, batch: PyTree) -> Callable[[Params, PyTree, Key], Array]:
-    """The patient's loss as a function to one number.
+def scalar_loss(
+    patient: Patient, params: Params, batch: PyTree, loss: Callable | None = None
+) -> Callable[[Params, PyTree, Key], Array]:
+    """The patient's loss, or another one, as a function to one number.
 
     Raises:
       InputError: a loss that gives another shape, or that cannot be traced.
     """
+    loss = patient.loss if loss is None else loss
     try:
-        shape = jax.eval_shape(patient.loss, params, batch, jax.random.key(0))
+        shape = jax.eval_shape(loss, params, batch, jax.random.key(0))
     except jax.errors.JAXTypeError as error:
         raise InputError(
             "the loss cannot be traced by JAX",
@@ -83,7 +86,7 @@ def scalar_loss(patient: Patient, params: Params, batch: PyTree) -> Callable[[Pa
             cause="a mean that was forgotten: the loss is un-reduced",
             fix="jnp.mean(loss), over valid elements",
         )
-    return _scalar(patient.loss)
+    return _scalar(loss)
 
 
 @functools.lru_cache(maxsize=8)
