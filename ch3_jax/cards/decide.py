@@ -10,6 +10,9 @@ from ch3_jax.cards.losses import Mention
 from ch3_jax.cards.records import FORMS
 from ch3_jax.cards.vocabulary import FAMILY_OF, IMPLIED
 
+_PLAIN = ("mse", "l1", "huber", "cross_entropy", "bce", "nll")
+# What is "similar to PPO" is of its kind; what "outperforms PPO" may be anything.
+_KIN = ("differ", "similar", "like", "same", "akin", "analog")
 _REPRESENTS = ("vq", "contrastive", "jepa", "reconstruction")
 _WORDS = {"supervised": "supervised", "reinforcement": "reinforcement", "self_supervised": "self-supervised"}
 
@@ -44,15 +47,15 @@ def decide(mentions: list[Mention]) -> Decision:
     main, parts = _critics(main, parts, words)
     main = _without_implied(main)
     main, parts = _representations(main, parts)
+    main, beside = _beside_reward(main, beside)
     taken = {f[0] for f in main}
     early = [f for f in early if f[0] not in taken]
     beside = [f for f in beside if f[0] not in taken or f[4]]
     options = [f for f in _without_implied(options) if f[0] not in taken]
-    weak = (
-        []
-        if main or options or words
-        else _forms([m for m in mentions if m.status == "compared" and m.term.form and m.weight >= 0.8])
-    )
+    kin = [
+        m for m in mentions if m.status == "compared" and m.term.form and m.because.lower().startswith(_KIN)
+    ]
+    weak = [] if main or options or words else _forms([m for m in kin if m.weight >= 0.8])
     forms = tuple(
         (form, role, weight, mention, of)
         for role, rows in (
@@ -105,6 +108,14 @@ def _critics(main, parts, words):
     return main, kept
 
 
+def _beside_reward(main, beside):
+    """Where a reward drives the policy, a plain error is beside it: of a value, or a pull to the data."""
+    if not any(f[3] == "reinforcement" for f in main):
+        return main, beside
+    plain = [f for f in main if f[0] in _PLAIN]
+    return [f for f in main if f[0] not in _PLAIN], beside + plain
+
+
 def _representations(main, parts):
     """What is learnt beside an action loss to represent the input, or alone to represent anything."""
     acting = [f for f in main if f[0] not in _REPRESENTS]
@@ -124,6 +135,14 @@ def _without_implied(forms):
 
 def _family(main, options, offered, words, parts, beside, weak):
     spoken = _by_family(words)
+    if main and all(f[0] == "cvae" for f in main) and "reinforcement" in spoken:
+        # It models the data's behaviour for a policy that a reward drives.
+        return (
+            "reinforcement",
+            spoken["reinforcement"][0],
+            spoken["reinforcement"][1],
+            "reinforcement: it says so",
+        )
     if main:
         families = {f[3] for f in main}
         family = _leading(main, families, spoken)

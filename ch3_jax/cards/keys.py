@@ -176,6 +176,8 @@ def _chunk(own, has, parents, about, value):
     ):
         return "chunk"
     ahead = has & {"action", "pred", "prediction", "act", "policy"}
+    if "future" in has:
+        return None  # Some count the current action, some do not.
     ahead = ahead or (own == ["horizon"] and not parents & {"env", "rl", "mpc", "task"})
     if "horizon" in has and ahead and not _OTHER_HORIZON.search(about):
         return "chunk"
@@ -295,7 +297,17 @@ def _optimizer_number(own, has, parents, value):
 def _of_word(own: list[str], parents: set[str], value: str) -> tuple[str, object] | None:
     has = set(own)
     joined = " ".join(own)
-    noise = has & {"beta", "betas", "noise", "diffusion", "variance", "alpha", "sigma"} or parents & {
+    noise = has & {
+        "beta",
+        "betas",
+        "noise",
+        "diffusion",
+        "variance",
+        "alpha",
+        "sigma",
+        "mask",
+        "masking",
+    } or parents & {
         "noise",
         "diffusion",
         "ddpm",

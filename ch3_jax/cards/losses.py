@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from ch3_jax.cards import scope
-from ch3_jax.cards.segments import Segment
+from ch3_jax.cards.segments import Line, Segment
 from ch3_jax.cards.vocabulary import FAMILY_OF, Term, present
 
 _CLAUSE = re.compile(
@@ -17,12 +17,14 @@ _CLAUSE = re.compile(
     r"while|whereas|however|instead)\s|[()]|(?<=\w)\.\s"
 )
 _PART = re.compile(
-    r"\b(?P<part>reward (?:model|function|network|classifier|predictor)|world model|dynamics "
+    r"\b(?P<part>reward (?:loss|prediction|head|model|function|network|classifier|predictor)|world "
+    r"model|dynamics "
     r"(?:model|network)|(?:action |image |text )?tokeni[sz]er|image (?:encoder|decoder)|"
     r"vision (?:encoder|backbone|tower)|visual (?:encoder|representation|backbone|features)|"
     r"visuomotor representation|text encoder|language encoder|"
-    r"autoencoder|auto-encoder|encoder pre-?training|representation learning|inverse dynamics "
-    r"model|forward model|success (?:classifier|detector)|"
+    r"autoencoder|auto-encoder|encoder pre-?training|representation learning|inverse dynamics(?: "
+    r"model)?|behaviou?r (?:policy|model)(?: function)?|(?:dynamics|value|consistency|language|"
+    r"depth|embedding) loss|forward model|success (?:classifier|detector)|"
     r"video (?:model|generation|prediction|diffusion|generator)|subgoal (?:generator|model)|depth "
     r"(?:head|prediction|estimat\w+)|segmentation|"
     r"goal (?:generator|classifier)|preference (?:model|comparison)|language (?:head|loss)|"
@@ -92,6 +94,7 @@ _OWN = re.compile(r"\b(?:we|our|ours)\b", re.I)
 _ALGORITHM = re.compile(
     r"\b\w*(?:algo|algorithm|agent|method|objective|loss|loss_type)\s*[:=\s]\s*[\"']?([a-z0-9_+\-]+)", re.I
 )
+_WEIGHED = re.compile(r"weight(?!ed)|coef|lambda|auxiliary", re.I)
 _PICK = re.compile(r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b", re.I)
 _OFF = re.compile(r"[=:|]\s*['\"]?(?:false|no|off|none|null|0|0\.0)['\"]?\s*(?:[,|#}]|$)", re.I)
 
@@ -128,10 +131,20 @@ def mentions(text: str, parts: list[Segment]) -> list[Mention]:
     name = own_name(text)
     itself = _ITSELF.search(text[:800])
     for index, part in enumerate(parts):
-        body = text[part.start : part.end]
-        if not (part.kind == "heading" and _ELSEWHERE.search(body)):
-            out.extend(_of_itself(_in_sentence(body, part, index, name), body, itself))
+        line = Line(text, part.start, part.end)
+        if not (part.kind == "heading" and _ELSEWHERE.search(line.text)):
+            out.extend(_of_itself(_in_sentence(line, part, index, name), line.text, itself))
     return out
+
+
+def is_elsewhere(part: Segment) -> bool:
+    """Whether a segment stands under a heading that is about others: related work, baselines, results."""
+    return bool(_ELSEWHERE.search(part.heading))
+
+
+def is_own(sentence: str) -> bool:
+    """Whether a sentence says "we" or "our"."""
+    return bool(_OWN.search(sentence))
 
 
 def _of_itself(found, body: str, itself):
@@ -175,8 +188,9 @@ def own_name(text: str) -> str:
     return ""
 
 
-def _in_sentence(body: str, part: Segment, index: int, name: str):
+def _in_sentence(line: Line, part: Segment, index: int, name: str):
     """The mentions of one segment; where two overlap, the longer one stands."""
+    body = line.text
     hits = [(m.start(), m.end(), term) for term in present(body) for m in term.pattern.finditer(body)]
     if part.kind in ("setting", "row") and "_" in body:
         # A key says "focal_loss_weight" where a sentence says "focal loss weight".
@@ -198,6 +212,8 @@ def _in_sentence(body: str, part: Segment, index: int, name: str):
     for start, end, term in sorted(hits, key=lambda h: (h[0], -h[1])):
         begin = max(cut for cut in cuts if cut <= start)
         clause = body[begin : min(cut for cut in cuts if cut > start)]
+        if part.kind in ("setting", "row"):
+            begin, clause = 0, body
         state, because = scope.status(found, start, end)
         state, because = _status(state, because, clause, body, part, term, start, name)
         if options and state == "asserted":
@@ -205,7 +221,7 @@ def _in_sentence(body: str, part: Segment, index: int, name: str):
             state, because = ("perhaps", options[1:]) if options[0] == "?" else ("option", options)
         role, of = _role(body, clause, start - begin, part, term)
         weight = term.weight * (0.6 if _BACKGROUND.search(part.heading) else 1.0)
-        yield Mention(term, state, because, role, of, weight, part.start + start, part.start + end, index)
+        yield Mention(term, state, because, role, of, weight, line.start(start), line.end(end), index)
 
 
 def _covers(other, one) -> bool:
@@ -222,7 +238,7 @@ def _covers(other, one) -> bool:
 def _status(state, because, clause, body, part, term, start, name):
     if part.kind in ("row", "setting") and _OFF.search(body):
         return "negated", "switched off"
-    if state == "asserted" and _ELSEWHERE.search(part.heading) and not _OWN.search(body):
+    if state == "asserted" and is_elsewhere(part) and not is_own(body):
         return "other", f"under the heading {part.heading!r}"
     if state == "asserted" and (whose := _other_subject(body, start, name)):
         return "other", f"said of {whose}"
@@ -280,6 +296,8 @@ def _options(body: str, part: Segment, hits) -> str:
             and "and/or" not in body
         ):
             return "or"
+    if scope.explains_choices(body):
+        return scope.offers_choice(body)
     choice = scope.offers_choice(body)
     if choice and not re.search(r"\b(?:sum|total|combin\w+|weighted|joint\w*|plus)\b|\+", body):
         first = body.lower().find(choice.lower())
@@ -307,6 +325,8 @@ def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[s
         and not re.search(r"\b(?:polic(?:y|ies)|actor)\b", clause, re.I)
     ):
         return "component", "critic"
+    if part.kind in ("setting", "row") and _WEIGHED.search(body):
+        return "auxiliary", ""
     beside = _BESIDE.search(clause)
     whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
     if beside and beside.start() >= at and not re.search(r"is added|weight", beside.group(), re.I):

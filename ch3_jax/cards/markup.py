@@ -107,6 +107,7 @@ def clean(text: str) -> str:
     text = _blank_all(_ROLE, text)
     for pattern in _CITED:
         text = _blank_all(pattern, text)
+    text = re.sub(r"\$(?=\s*~?\d[\d.,]*\s*\$)|(?<=\d)\s?\$", lambda m: " " * len(m.group()), text)
     text = text.replace("**", "  ").replace("`", " ").replace("’", "'").replace("‐", "-").replace("‑", "-")
     text = re.sub(r"(?<![\w*\s])\*(?=\s)|(?<=\s)\*(?=\w)|(?<=\w)\*(?=[\s.,;:!?)])", " ", text)
     return re.sub(r"(?<=\s)_(?=[a-zA-Z])|(?<=[a-zA-Z])_(?=[\s.,;:!?)])", " ", text)

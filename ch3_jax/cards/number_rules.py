@@ -56,7 +56,7 @@ RULES: tuple[Rule, ...] = (
     _rule("bins", rf"{_D}-(?:bin|way)\b", r"action|discreti|token|dimension", _NOT_ACTIONS),
     _rule(
         "bins",
-        rf"\bbins\b[^.|\d]{{0,60}}?(?:defaults? to|set to|equals?|is|=|:)\s*{_D}",
+        rf"\bbins\b[^.|\d]{{0,60}}?(?:defaults? to|set to|equals?|is|as|=|:)\s*{_D}",
         r"discreti|action|token|dimension",
         _NOT_ACTIONS,
     ),
@@ -133,6 +133,13 @@ RULES: tuple[Rule, ...] = (
         "inference_steps",
         rf"{_N}\s(?:function evaluations|NFEs?\b|network evaluations|forward passes of the (?:action|"
         rf"flow|denois))",
+    ),
+    _rule(
+        "inference_steps",
+        rf"\baction\s(?:stream|branch|expert|head|chunk|sequence|"
+        rf"tokens?)s?\s\(\D{{0,12}}{_N}\s(?:[\w-]+\s)?steps\)",
+        _DENOISED,
+        _TRAINED,
     ),
     _rule("inference_steps", rf"\bNFEs?\s*(?:of|=|is|:)?\s*{_N}"),
     _rule(

@@ -33,6 +33,10 @@ _INLINE = re.compile(
     re.X,
 )
 _COMMAND = re.compile(r"(?<!\S)--?(?P<key>[A-Za-z][\w.\-]*)(?:=|\s+)(?P<value>[^\s\\-][^\s\\]*)")
+_LABELLED = re.compile(
+    r"(?:^|\s[-*•]\s+)(?:[-*•]\s+)?(?P<key>[A-Z][\w ]{1,30}?|[a-z]\w*_\w+)\s*:\s*"
+    r"(?P<value>\d[\d.,eE+-]*|[A-Za-z][\w-]*(?=\s*(?:$|[-–;,.(])))"
+)
 _NAMED = re.compile(r"^(?:[-*+]\s+)?(?P<key>[a-z]\w*(?:\.\w+)*_\w+|[a-z]\w*(?:\.\w+)+)\s*:\s*\S")
 _CHOSEN = re.compile(
     rf"\b(?:we|official\w*|by default|default(?:s|ing)?|it)\s+(?:\w+\s+){{0,3}}?(?:use[sd]?|set|is|"
@@ -215,11 +219,11 @@ def _setting(part: Segment, body: str, above: dict[int, str]):
 
 
 def _loose(part: Segment, body: str):
-    for pattern in (_JSON, _COMMAND, _INLINE):
+    for pattern in (_JSON, _COMMAND, _INLINE, _LABELLED):
         for one in pattern.finditer(body):
             yield Pair(
                 one["key"],
-                one["value"].strip("\"'"),
+                one["value"].strip("\"'").rstrip(".,"),
                 body,
                 part.start + one.start("key"),
                 part.start + one.end("value"),

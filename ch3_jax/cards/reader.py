@@ -13,7 +13,7 @@ from ch3_jax.cards import decide, keys, losses, markup, pairs, phrases, scope
 from ch3_jax.cards.language import looks_english
 from ch3_jax.cards.number_rules import NUMERALS
 from ch3_jax.cards.records import Evidence, Form, Found, Reading, SetAside
-from ch3_jax.cards.segments import Segment, segments
+from ch3_jax.cards.segments import Line, Segment, segments
 
 NAMES = (
     *(
@@ -51,6 +51,7 @@ NAMES = (
     *("lora_rank", "gamma", "control_hz", "action_dims"),
 )
 _QUOTE = 160
+_WORTH = re.compile(r"\d|schedul|adam|sgd|precision|constant|" + "|".join(NUMERALS), re.I)
 _TOKENS = re.compile(
     r"\b(?:action|discrete|FAST)[-\s]tokens?\b|\b(?:discreti[sz]|tokeni[sz])\w*|"
     r"\bautoregressive\w*|\bnext[-\s]token\b|\bas (?:discrete )?tokens\b|\baction token\w*",
@@ -156,33 +157,33 @@ def _settings(clean: str, parts: list[Segment], evidence) -> dict[str, Found]:
         part = _part_at(parts, pair.start)
         if part is None or (meant := keys.meaning(pair)) is None:
             continue
-        state, _ = scope.status(
-            scope.scopes(clean[part.start : part.end]), pair.start - part.start, pair.end - part.start
-        )
-        if pair.loose and state in ("negated", "other", "compared"):
+        line = Line(clean, part.start, part.end)
+        state, _ = scope.status(scope.scopes(line.text), line.at(pair.start), line.at(pair.end - 1) + 1)
+        if pair.loose and (state in ("negated", "other", "compared") or scope.explains_choices(line.text)):
             continue
         candidates.setdefault(meant[0], []).append(
             Found(meant[1], 0.9 if pair.loose else 0.95, evidence(pair.start, pair.end))
         )
     for part in parts:
-        body = clean[part.start : part.end]
-        if part.kind in ("heading", "row") or not re.search(
-            r"\d|schedul|adam|sgd|precision|constant|" + "|".join(NUMERALS), body, re.I
-        ):
-            continue
-        scopes = None
-        for said in phrases.said(body):
-            scopes = scope.scopes(body) if scopes is None else scopes
-            state, _ = scope.status(scopes, said.start, said.end)
-            sure = {"asserted": said.confidence, "perhaps": 0.4}.get(state, 0)
-            if losses._ELSEWHERE.search(part.heading) and not losses._OWN.search(body):
-                sure = 0
-            if sure >= 0.5:
-                start = part.start + said.start
-                candidates.setdefault(said.name, []).append(
-                    Found(said.value, sure, evidence(start, part.start + said.end))
-                )
+        if part.kind not in ("heading", "row"):
+            for name, found in _stated(Line(clean, part.start, part.end), part, evidence):
+                candidates.setdefault(name, []).append(found)
     return {name: chosen for name in NAMES if (chosen := _agreed(candidates.get(name, [])))}
+
+
+def _stated(line: Line, part: Segment, evidence):
+    """(name, value) of the numbers that a sentence states of its own system."""
+    if not _WORTH.search(line.text) or (losses.is_elsewhere(part) and not losses.is_own(line.text)):
+        return
+    scopes = None
+    for said in phrases.said(line.text):
+        scopes = scope.scopes(line.text) if scopes is None else scopes
+        state, _ = scope.status(scopes, said.start, said.end)
+        if state == "asserted":
+            yield (
+                said.name,
+                Found(said.value, said.confidence, evidence(line.start(said.start), line.end(said.end))),
+            )
 
 
 def _agreed(found: list[Found]) -> Found | None:

@@ -69,7 +69,7 @@ _COMPARED = re.compile(
     re.I,
 )
 _PHRASE_END = re.compile(
-    r"[;:.!?](?=\s|$)|[()]|\b(?:we|it|they|our|but|which|that|because|since|while|where|whereas|"
+    r"[;:.!?](?=\s|$)|[()]|\b(?:we|it|they|our|but|because|since|while|whereas|is that|"
     r"and (?:uses?|is|are|we|it|has|have))\b"
     r"|,(?!\s*(?:and |or |nor )?[\w\- ]{1,30}(?:,| (?:or|and|nor) ))(?!\s*(?:or|and|"
     r"nor)\s[\w\- ]{1,30}(?:,|$|\.))",
@@ -100,7 +100,8 @@ _WHILE = re.compile(
     re.I,
 )
 _GENERIC = re.compile(
-    r"(?:[\w-]+\s){0,3}?(?:polic(?:ies|y)|methods?|models|approaches|vlas|systems|baselines?|"
+    r"(?!the\b|our\b|this\b|a\b|its\b)(?:[\w-]+\s){0,3}?(?:policies|methods?|models|approaches|"
+    r"vlas|systems|baselines?|"
     r"others|algorithms)\b|[A-Z][\w\-+.π]*[A-Z0-9]|[A-Z][a-z]+ (?:uses?|trains?|predicts?|relies|"
     r"discreti)"
 )
@@ -139,7 +140,7 @@ _PERHAPS = re.compile(
     r"(?<![,(]\s)(?<![,(]\s\s)optional(?:ly)?(?!\s?,)|if (?:you|desired|needed|preferred)|future "
     r"work|in principle|"
     r"one (?:can|may|could)|is possible|it is also possible|users? (?:can|may)|you (?:can|may)|"
-    r"when (?:enabled|set))\b",
+    r"when (?:enabled|set)|experiment with|fall(?:ing)? back (?:to|on)|consider (?:using|trying)|try)\b",
     re.I,
 )
 _CHOICE = re.compile(
@@ -153,11 +154,16 @@ _CHOICE = re.compile(
     r"comparison (?:of|between)|we compare (?!to|with|against)|we benchmark|algorithms:|losses:)",
     re.I,
 )
+_MEANS = re.compile(
+    r"\b(?:represents?|means|stands for|denotes?|selects|refers to|corresponds to|indicates)\b", re.I
+)
+_FROZEN = re.compile(r"\bfrozen\b|\bkeep\w* fixed\b", re.I)
 _REPLACED = re.compile(
     r"\b(?:replac(?:e|es|ed|ing)|substitut(?:e|es|ed|ing)|swap(?:s|ped|ping)?(?: out)?|switch(?:es|"
     r"ed|ing)? (?:away )?from|chang(?:e|es|ed|ing) from|mov(?:e|es|ed|ing) (?:away )?from)\b",
     re.I,
 )
+_FROZEN_END = re.compile(r"[;.,:()]|\b(?:with|by|to|for|and|via|using|is|are|on|from|at)\b", re.I)
 _REPLACED_END = re.compile(r"\b(?:with|by|to|for|in favou?r of)\b|[;.,]", re.I)
 _UNDONE = re.compile(
     r"\b(?:is|are|was|were|be|been|being|gets?)\s+(?:\w+ly\s+|then\s+|"
@@ -165,6 +171,8 @@ _UNDONE = re.compile(
     r"computed|available)"
     r"|omitted|dropped|removed|discarded|skipped|replaced|disabled|unnecessary|absent|avoided|"
     r"eliminated|turned off|unused)\b"
+    r"|\b(?:remains?|stays?|is|are|was|were|kept|keeps?|keeping)\s+(?:kept |completely |fully "
+    r")?(?:frozen|untouched)\b"
     r"|\b(?:isn't|aren't|wasn't|weren't) (?:used|needed|required|applied|included)\b|\bis set to "
     r"(?:0|zero)\b",
     re.I,
@@ -256,6 +264,9 @@ def _denials(sentence: str):
 
 
 def _replacements(sentence: str):
+    for match in _FROZEN.finditer(sentence):
+        if re.match(r"[\s-]+\w", sentence[match.end() :]):  # "a frozen X", not "X is frozen ."
+            yield Scope(match.end(), _first(_FROZEN_END, sentence, match.end()), "negated", match.group())
     for match in _REPLACED.finditer(sentence):
         yield Scope(match.end(), _first(_REPLACED_END, sentence, match.end() + 1), "negated", match.group())
 
@@ -324,7 +335,14 @@ def _perhaps(sentence: str):
         )
 
 
+def explains_choices(sentence: str) -> bool:
+    """Whether a sentence says what several values of a setting stand for."""
+    return len(_MEANS.findall(sentence)) > 1
+
+
 def offers_choice(sentence: str) -> str:
     """The words by which a sentence, or a list's lead-in, offers alternatives; "" if it does not."""
+    if explains_choices(sentence):
+        return _MEANS.search(sentence).group()
     match = _CHOICE.search(sentence)
     return match.group() if match else ""

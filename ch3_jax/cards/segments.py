@@ -4,6 +4,7 @@ Everything later looks at one segment at a time: a negation holds in its sentenc
 and a list item inherits what its lead-in says ("Several losses are available:").
 """
 
+import bisect
 import re
 from typing import NamedTuple
 
@@ -48,6 +49,42 @@ class Segment(NamedTuple):
     kind: str
     heading: str = ""
     lead: str = ""
+
+
+class Line:
+    """A piece of the text on one line, single-spaced, that knows where each character came from.
+
+    Emphasis marks become blanks and sentences are broken over lines; patterns see neither.
+
+    Example:
+      >>> line = Line("we  use\\n  flow", 0, 14)
+      >>> line.text, line.start(7), line.end(11), line.at(8)
+      ('we use flow', 10, 14, 7)
+    """
+
+    def __init__(self, text: str, start: int, end: int):
+        words = list(re.finditer(r"\S+", text[start:end]))
+        self.text = " ".join(word.group() for word in words)
+        self._there = [start + word.start() for word in words] or [start]
+        self._here, at = [], 0
+        for word in words:
+            self._here.append(at)
+            at += len(word.group()) + 1
+        self._here = self._here or [0]
+
+    def start(self, offset: int) -> int:
+        """Offset in the whole text of a character of this line."""
+        index = max(0, bisect.bisect_right(self._here, offset) - 1)
+        return self._there[index] + offset - self._here[index]
+
+    def end(self, offset: int) -> int:
+        """Offset in the whole text behind the character before `offset`."""
+        return self.start(max(0, offset - 1)) + 1
+
+    def at(self, offset: int) -> int:
+        """Offset in this line of a character of the whole text."""
+        index = max(0, bisect.bisect_right(self._there, offset) - 1)
+        return self._here[index] + offset - self._there[index]
 
 
 def segments(text: str) -> list[Segment]:

@@ -3,8 +3,14 @@
 from ch3_jax.cards.terms import Term, terms
 
 TERMS: tuple[Term, ...] = (
-    *terms("", (0.85, r"\breinforcement[-\s]learn\w*|\bpolicy optimi[sz]ation\b"), family="reinforcement"),
+    *terms(
+        "",
+        (0.85, r"\breinforcement[-\s]learn\w*|\binverse RL\b|\brecovers? a reward"),
+        family="reinforcement",
+    ),
     *terms("", (0.8, r"\b(?<!Contrastive )RL\b(?!HF)"), family="reinforcement", exact=True),
+    *terms("", (0.8, r"\bAIRL\b"), family="reinforcement", exact=True),
+    *terms("", (0.8, r"\bDAgger\b|\bdataset aggregation\b"), family="supervised"),
     *terms(
         "",
         (
@@ -22,7 +28,8 @@ TERMS: tuple[Term, ...] = (
             r"\b(?:maximi[sz]\w+|ascent on) (?:the )?(?:expected |discounted |cumulative |total "
             r")?(?:returns?|rewards?)\b|"
             r"\b(?:expected|cumulative) returns?\b|\bon-policy\b|\boff-policy\b|\bvalue gradients?\b|"
-            r"\bimagin\w+ (?:rollouts?|trajector\w+)",
+            r"\bimagin\w+ (?:rollouts?|trajector\w+)|\bvalue estimation\b|\bover-?estimation\b|"
+            r"\bbootstrap\w*",
         ),
         family="reinforcement",
     ),
@@ -45,7 +52,8 @@ TERMS: tuple[Term, ...] = (
             r"observed|demonstrated|ground[- ]truth|recorded)\b|\bactions? supervised\b|"
             r"(?<!self-)(?<!self )(?<!un)(?<!semi-)\bsupervised\b|\b(?:direct |action |continuous "
             r")regression\b(?! test)|\bregress\w*\s+(?:\w+\s){0,4}actions?\b|\bimitat\w+ (?:the "
-            r")?(?:expert|demonstrat\w+|actions?)|\bclon(?:es?|ing) (?:the )?(?:expert|demonstrat\w+)",
+            r")?(?:expert|demonstrat\w+|actions?)|\bclon(?:es?|ed|ing) (?:from )?(?:the |human "
+            r")?(?:expert|demonstrat\w+)",
         ),
         family="supervised",
     ),

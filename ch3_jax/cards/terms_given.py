@@ -86,9 +86,7 @@ TERMS: tuple[Term, ...] = (
         ),
     ),
     *terms("cvae", (0.9, r"\bC?VAE\b"), exact=True),
-    *terms(
-        "distillation", (0.85, r"\bdistill\w*|\bstudent[-\s]teacher\b|\bteacher[-\s]student\b|\bDAgger\b")
-    ),
+    *terms("distillation", (0.85, r"\bdistill\w*|\bstudent[-\s]teacher\b|\bteacher[-\s]student\b")),
     *terms(
         "weighted_bc",
         (

@@ -82,7 +82,8 @@ TERMS: tuple[Term, ...] = (
         "consistency",
         (
             0.9,
-            r"\bconsistency[-\s](?:models?|polic(?:y|ies)|distill\w+|training|trajectory|flow|function|"
+            r"\bself-consistency\b|\bconsistency[-\s](?:models?|polic(?:y|ies)|distill\w+|training|"
+            r"trajectory|flow|function|"
             r"head)\b",
         ),
     ),
@@ -91,7 +92,7 @@ TERMS: tuple[Term, ...] = (
         "vq",
         (
             0.9,
-            r"\bVQ-?(?:VAE|GAN)\b|\bvector[-\s]quanti[sz]\w+|\bresidual VQ\b|\bRVQ\b|\bcommitment "
+            r"\bVQ(?:-?(?:VAE|GAN))?\b|\bvector[-\s]quanti[sz]\w+|\bresidual VQ\b|\bRVQ\b|\bcommitment "
             r"loss\b|\bfinite scalar quanti[sz]ation\b|\bcodebook (?:loss|learning)|\blearn\w* (?:a "
             r")?(?:discrete )?codebook",
         ),

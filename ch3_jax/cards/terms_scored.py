@@ -89,7 +89,7 @@ TERMS: tuple[Term, ...] = (
         "adversarial",
         (0.85, r"\badversarial(?:ly)?\b(?! (?:robust|attack|example|perturb))|\bdiscriminators?\b"),
     ),
-    *terms("adversarial", (0.9, r"\bGAIL\b|\bAIRL\b|\bAMP\b(?! autocast)"), exact=True),
+    *terms("adversarial", (0.9, r"\bGAIL\b|\bAMP\b(?! autocast)"), exact=True),
     *terms(
         "actor_critic",
         (
