@@ -32,7 +32,13 @@ from experiments.benchmarks.settings import Settings
 
 # Subject -> the module under experiments/benchmarks/ whose `records(settings)` checks its input, then gives
 # (record, text) pairs as they come. A new subject is a file and a line here; it is imported when asked for.
-SUBJECTS = {"update": "update", "jacobian": "jacobian", "inverse": "inverse", "samplers": "samplers"}
+SUBJECTS = {
+    "update": "update",
+    "jacobian": "jacobian",
+    "inverse": "inverse",
+    "samplers": "samplers",
+    "losses": "losses",
+}
 
 _SMOKE_SECONDS = 0.05
 _FLAGS = ("what", "out", "rounds", "round_seconds", "threads", "long", "torch_python", "smoke")
