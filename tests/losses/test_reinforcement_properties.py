@@ -217,6 +217,12 @@ CASES = {
     ),
 }
 each = pytest.mark.parametrize("name", CASES)
+# One program is compiled per function: some of every kind by default, all of them with the slow tests.
+QUICK = {"n_step_returns", "vtrace", "a2c", "clipped_surrogate", "grpo", "group_advantages"}
+QUICK |= {"double_dqn", "sac_critics", "sac_actor", "awr", "iql_value"}
+each_compiled = pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 # Steps in which only the comparison enters: of these no output changes with a small change of the argument.
 COMPARED = {("clipped", "log_prob_tm1"), ("clipped", "old_log_prob_tm1"), ("double_dqn", "online_q_t")}
 STEP = 1e-6
@@ -249,7 +255,7 @@ def test_every_public_function_is_tried():
     assert public - {"VTrace"} == set(CASES)
 
 
-@each
+@each_compiled
 def test_gradients_jit_and_vmap(name):
     """One compiled, mapped program per function: values, gradients, and the neighbours for differences."""
     function, given, options, _, stopped = CASES[name]
