@@ -61,7 +61,7 @@ def load(path: str) -> list[dict[str, Any]]:
         raise InputError(
             f"{path} holds no labelled passages",
             got=error,
-            expected="JSON lines with system, text, kind, family, form, bins, chunk, schedule, inference_steps",
+            expected="JSON lines with system, text, kind, family, form and the numbers",
             cause="another file, or a damaged line",
             fix="check the path",
         ) from error

@@ -168,6 +168,12 @@ def _bins(own, has, parents, about, value):
 
 def _chunk(own, has, parents, about, value):
     joined = " ".join(own)
+    if (
+        has & {"obs", "observation", "history", "window"}
+        and has & {"steps", "window", "horizon", "size", "length", "history"}
+        and value < 100
+    ):
+        return "observations"
     if has & _OTHER_CHUNK or value > 1000:
         return None
     if "chunk" in joined and (
@@ -191,12 +197,6 @@ def _chunk(own, has, parents, about, value):
         and not has & {"pred", "prediction", "obs", "train", "total", "max"}
     ):
         return "executed"
-    if (
-        has & {"obs", "observation", "history", "window"}
-        and has & {"steps", "window", "horizon", "size", "length", "history"}
-        and value < 100
-    ):
-        return "observations"
     return None
 
 

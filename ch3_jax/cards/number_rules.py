@@ -19,8 +19,9 @@ NUMERALS |= {
     "forty": 40,
 }
 NUMERALS |= {"fifty": 50, "hundred": 100}
-_N = r"(?P<n>\d[\d,]*(?!\.\d)|" + "|".join(sorted(NUMERALS, key=len, reverse=True)) + r")"
-_D = r"(?P<n>\d[\d,]*(?!\.\d))"
+_COUNT = r"\d[\d,]*(?!\d)(?!\.\d)(?!\s?(?:hz|ms|fps|%|gb|mb|seconds?)\b)"
+_N = rf"(?P<n>{_COUNT}|" + "|".join(sorted(NUMERALS, key=len, reverse=True)) + r")"
+_D = rf"(?P<n>{_COUNT})"
 _F = rf"(?P<n>{NUMBER.pattern})"
 _IS = r"\s*(?:\w+\s)?(?:is|are|of|to|=|:|as|at|was|set to|fixed at|equals)?\s*(?:\$?[A-Za-z]\w?\$?\s*=\s*)?"
 

@@ -8,7 +8,7 @@ TERMS: tuple[Term, ...] = (
         (0.85, r"\breinforcement[-\s]learn\w*|\binverse RL\b|\brecovers? a reward"),
         family="reinforcement",
     ),
-    *terms("", (0.8, r"\b(?<!Contrastive )RL\b(?!HF)"), family="reinforcement", exact=True),
+    *terms("", (0.8, r"\b(?<![A-Za-z]-)RL\b(?!HF)"), family="reinforcement", exact=True),
     *terms("", (0.8, r"\bAIRL\b"), family="reinforcement", exact=True),
     *terms("", (0.8, r"\bDAgger\b|\bdataset aggregation\b"), family="supervised"),
     *terms(
