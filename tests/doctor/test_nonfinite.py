@@ -75,6 +75,7 @@ def test_a_sentinel_behind_the_mask_is_left_alone():
     ]
 
 
+@pytest.mark.slow
 def test_a_sentinel_masked_too_late_spoils_the_gradient():
     """where(mask, f(NaN), 0) is finite and its derivative is 0 * NaN: the loss is at fault, not the data."""
     (finding,) = check(patient(batches=sentinel))
@@ -92,8 +93,8 @@ def test_a_batch_that_reaches_the_loss():
     ("loss", "cause", "operation"),
     [
         (log_of_zero, "non_finite_loss", "log"),
-        (root_at_zero, "non_finite_gradient", ""),
-        (overflow, "precision_overflow", "float16"),
+        pytest.param(root_at_zero, "non_finite_gradient", "", marks=pytest.mark.slow),
+        pytest.param(overflow, "precision_overflow", "float16", marks=pytest.mark.slow),
     ],
 )
 def test_the_operation_is_named(loss, cause, operation):
