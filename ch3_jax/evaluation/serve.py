@@ -162,8 +162,8 @@ def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuil
         objective = _sampled_otherwise(objective, make(**{**trained, **sampling}))
     averaged = options["ema"] != "none"
     key = jax.random.key(0)
-    # The values do not matter: the target only says which shapes to expect.
-    target = init_state(objective.init(key), clipped_adamw(1.0), key, ema=averaged)
+    # Shapes are enough to say what to expect; nothing is initialised.
+    target = jax.eval_shape(lambda: init_state(objective.init(key), clipped_adamw(1.0), key, ema=averaged))
     restored = checkpoints.restore(folder, target, step)
     params = restored.state.ema if averaged else restored.state.params
     return Rebuilt(

@@ -21,6 +21,7 @@ References: Blahut, 1972; Cover and Thomas, 2006, chapter 10. Alemi et al. 2018,
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
 from ch3_jax.probability.floors_errors import mixture_on_grid
 
@@ -67,7 +68,8 @@ def atoms_latent_floor(slope: float, values: np.ndarray, share: np.ndarray | Non
     one = int(np.argmin(share @ distance))
     silent = float(slope * share @ distance[:, one])
     # One answer for everything is best where no other answer would gain on it (Kuhn and Tucker).
-    if slope * np.log((share @ np.exp(distance[:, [one]] - distance)).max()) <= _CLOSE * silent:
+    gained = special.logsumexp(distance[:, [one]] - distance, axis=0, b=share[:, None])
+    if slope * gained.max() <= _CLOSE * silent:
         return silent
     kernel = np.exp(-distance)
     answers = np.full(len(values), 1 / len(values))
