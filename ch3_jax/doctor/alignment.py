@@ -109,7 +109,7 @@ def _verdict(
                 names,
                 lags,
                 numbers,
-                f"Motion is explained best by the action at k = {lags.best:+d} (R^2 {lags.r2.max():.3f}); "
+                f"Motion is explained best by the action at k = {lags.best:+d} (R^2 {_top(lags):.3f}); "
                 f"a delay of {delay} is declared: actions are stamped {abs(shift)} steps {word}.",
                 p,
             )
@@ -144,7 +144,7 @@ def _verdict(
         f"action dimensions {names}",
         f"The actions are {said}; the motion is explained best by the action "
         + ("of the same step" if lags.best == 0 else f"of {abs(lags.best)} steps before")
-        + f" (R^2 {lags.r2.max():.2f}), as it must be{view.sampled}.",
+        + f" (R^2 {_top(lags):.2f}), as it must be{view.sampled}.",
         interval=None if kind == "delta" else lags.lead_interval,
         numbers=numbers,
     )
@@ -165,6 +165,11 @@ def _late(names, lags: Lags, numbers, sentence: str, p: float | None = None, whe
     )
 
 
+def _top(lags: Lags) -> float:
+    """The largest R^2; a little over 1 where more noise was taken off than there was."""
+    return min(float(lags.r2.max()), 1.0)
+
+
 def _trailing(lags: Lags) -> str:
     low, high = lags.lead_interval
     return (
@@ -175,7 +180,7 @@ def _trailing(lags: Lags) -> str:
 
 def _before(lags: Lags, k: int, excess: float) -> str:
     return (
-        f"The motion at step t is explained best by the action of step t + {k} (R^2 {lags.r2.max():.3f}, "
+        f"The motion at step t is explained best by the action of step t + {k} (R^2 {_top(lags):.3f}, "
         f"{excess:.3f} more than by any action up to t): actions are stamped {k} step{'s' * (k > 1)} late."
     )
 
@@ -200,9 +205,13 @@ def _late_episodes(lags: Lags) -> tuple[np.ndarray, float] | None:
     r2 = np.stack([np.bincount(place, column) / count for column in lags.block_r2.T], axis=1)
     ahead = lags.lag > 0
     excess = r2[:, ahead].max(axis=1) - r2[:, ~ahead].max(axis=1)
-    # The spread of the others, from the lower half: the upper one may hold the late episodes.
-    low, middle = np.quantile(excess, (0.1, 0.5))
-    late = (excess > 2 * _EXCESS) & (excess - middle > 5 * (middle - low) / 1.28) & (r2.max(axis=1) > 0.5)
+    # What R^2 of so many steps leaves to chance, three times.
+    chance = 3 * (1 - np.minimum(r2.max(axis=1), 1)) / np.sqrt(np.bincount(place, lags.block_rows))
+    late = (excess > np.maximum(2 * _EXCESS, chance)) & (r2.max(axis=1) > 0.5)
+    if lags.unheard > 0.02:
+        # With noise in the record R^2 scatters; how much, the lower half tells: the upper may hold late ones.
+        low, middle = np.quantile(excess, (0.1, 0.5))
+        late &= excess - middle > 5 * (middle - low) / 1.28
     if late.sum() < 3 or late.sum() < 0.05 * len(late):
         return None
     p = binomial_tail(int(late.sum()), len(late), 0.02)

@@ -51,7 +51,7 @@ def patient_of_run(run: str | Path) -> Patient:
     summary = _json(folder / "summary.json") or {}
     parts: dict[str, Any] = {}
     if rebuilt is not None:
-        parts = _functions(folder, rebuilt, dataset, options)
+        parts = _functions(rebuilt, dataset, options)
     return Patient(
         folder.name,
         dataset=dataset,
@@ -63,7 +63,7 @@ def patient_of_run(run: str | Path) -> Patient:
     )
 
 
-def _functions(folder: Path, rebuilt: serve.Rebuilt, dataset: Dataset | None, options: Mapping) -> dict:
+def _functions(rebuilt: serve.Rebuilt, dataset: Dataset | None, options: Mapping) -> dict:
     objective = rebuilt.objective
     schedule = make_schedule(
         options["schedule"], options["learning_rate"], steps=options["steps"], warmup=options["warmup"]
@@ -83,7 +83,6 @@ def _functions(folder: Path, rebuilt: serve.Rebuilt, dataset: Dataset | None, op
             b1=options["b1"],
             b2=options["b2"],
         ),
-        "serve": serve.load(folder).act,
     }
     if dataset is not None:
         parts["batches"] = _batches(dataset, rebuilt, options)

@@ -2,8 +2,8 @@
 
 Command and finger are compared episode by episode, at the lag that suits all of them best: their
 correlation is near 1 where the finger follows, near -1 where the command was inverted, and unknown where
-the gripper is not used. Among the episodes that tell (|r| > 0.5), the smaller group is held against the 2
-% that a slip would give (binomial test). A gripper that is inverted everywhere is a convention, not a
+the gripper is not used. Among the episodes that tell (|r| > 0.6), the smaller group is held against the
+1 % that a slip would give (binomial test). A gripper that is inverted everywhere is a convention, not a
 fault.
 """
 
@@ -18,7 +18,7 @@ from ch3_jax.doctor.view import View
 
 WORDS = ("grip", "finger", "claw", "jaw")
 _LEVEL = 1e-3
-_STRAY = 0.02
+_STRAY = 0.01
 
 
 def inverted(view: View) -> Iterator[Result]:
@@ -36,7 +36,7 @@ def inverted(view: View) -> Iterator[Result]:
         return
     for j, i in pairs:
         r, lag = _correlations(view, j, i)
-        told = np.abs(r) > 0.5
+        told = np.abs(r) > 0.6
         plus, minus = told & (r > 0), told & (r < 0)
         few = plus if plus.sum() < minus.sum() else minus
         if few.sum() < 3 or few.sum() < 0.05 * told.sum() or told.sum() < 0.5 * (np.abs(r) > 0).sum():

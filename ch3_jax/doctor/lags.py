@@ -41,18 +41,22 @@ class Lags:
       r2: (L,) over all blocks.
       block_r2: (Q, L) in each block: an episode, or a part of a long one.
       block_episode: (Q,) index in the relation's episodes.
+      block_rows: (Q,) steps in each.
       lead: steps by which the action runs ahead of the state, the median over the pairs; NaN for deltas.
       lead_interval: 95 % of it over blocks.
       rows: number of steps behind it.
+      unheard: share of sum x_0^2 that was subtracted as noise, on average over the pairs.
     """
 
     lag: np.ndarray
     r2: np.ndarray
     block_r2: np.ndarray
     block_episode: np.ndarray
+    block_rows: np.ndarray
     lead: float
     lead_interval: tuple[float, float]
     rows: int
+    unheard: float
 
     @property
     def best(self) -> int:
@@ -93,14 +97,16 @@ def explain_motion(relation: Relation, kind: str) -> Lags | None:
     block = episode * 1_000_000 + (t - steps.offset[episode]) // _BLOCK
     _, first, block = np.unique(block, return_index=True, return_inverse=True)
     lag = np.arange(-most, most + 1)
-    explained, total, leads = np.zeros((len(first), len(lag))), np.zeros(len(first)), []
+    explained, total = np.zeros((len(first), len(lag))), np.zeros(len(first))
+    leads, noise = [], []
     for p in pairs:
         a, s = relation.action[p], relation.state[p]
         free = _unclipped(a, t, most)
         if free.sum() < 100:
             continue
         place = t[free], episode[free], block[free]
-        gain, there = _explained(a, s, lag, kind, place, len(first))
+        gain, there, unheard = _explained(a, s, lag, kind, place, len(first))
+        noise.append(unheard)
         size = there.sum()
         if size > 0:
             explained, total = explained + gain / size, total + there / size
@@ -116,28 +122,31 @@ def explain_motion(relation: Relation, kind: str) -> Lags | None:
         explained.sum(axis=0) / total.sum(),
         explained[told] / total[told, None],
         episode[first][told],
+        np.bincount(block)[told],
         lead,
         interval,
         len(t),
+        float(np.mean(noise)),
     )
 
 
-def _explained(a, s, lag, kind: str, place, blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """(Q, L) sum of squares that each lag explains in each block of one pair, and (Q,) what there is."""
+def _explained(a, s, lag, kind: str, place, blocks: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """(Q, L) squares that each lag explains in each block of a pair, (Q,) what there is, share of noise."""
     t, episode, block = place
     y = _around(s[t + 1] - s[t], episode)
     unheard = np.mean((a[t + 1] - 2 * a[t] + a[t - 1]) ** 2) / 6 if kind == "absolute" else 0.0
-    gain = np.empty((blocks, len(lag)))
+    gain, share = np.empty((blocks, len(lag))), 0.0
     for i, k in enumerate(lag):
         x = _around(a[t + k] - s[t] if kind == "absolute" else a[t + k], episode)
         size = dot(x, x)
         # What is left of x is at least a tenth of it: noise alone explains nothing.
         kept = max(size - unheard * len(t), 0.1 * size)
         slope = max(dot(x, y) / max(kept, 1e-300), 0.0)
+        share = 1 - kept / max(size, 1e-300) if k == 0 else share
         gain[:, i] = np.bincount(
             block, slope * (2 * x * y - slope * x * x * (kept / max(size, 1e-300))), blocks
         )
-    return gain, np.bincount(block, y * y, blocks)
+    return gain, np.bincount(block, y * y, blocks), share
 
 
 def _unclipped(a: np.ndarray, t: np.ndarray, most: int) -> np.ndarray:

@@ -136,9 +136,9 @@ def _two_groups(log: np.ndarray, others: np.ndarray | None = None) -> tuple[np.n
     cut = int(gap.argmax())
     upper = log > (order[cut] + order[cut + 1]) / 2
     count = min(int(upper.sum()), int((~upper).sum()))
-    apart = float(np.median(log[upper]) - np.median(log[~upper]))
     if count < 2 or count < 0.02 * len(log) or gap[cut] < 0.4 * np.log(DEGREES):
         return None
+    apart = float(np.median(log[upper]) - np.median(log[~upper]))
     if abs(apart - np.log(DEGREES)) > 1.4 * _NEAR:
         return None
     if others is not None and abs(np.median(others[upper]) - np.median(others[~upper])) > 1.0:

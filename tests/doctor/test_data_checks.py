@@ -1,0 +1,133 @@
+"""Checks 1 and 2 where the law is known: planted faults are named, healthy robots are left alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ch3_jax.doctor.causes import explains, same
+from ch3_jax.doctor.examine import examine
+from ch3_jax.doctor.patient import Declared, Patient
+from ch3_jax.doctor.verdict import PRECISION, diagnose
+from tests.doctor.planted import FAULTS, late
+from tests.doctor.robots import KINDS, other
+from tests.doctor.simulated import changed, robot
+
+HEALTHY = {
+    "plain": {},
+    "deltas": {"delta": True},
+    "deltas, late by three": {"delta": True, "delay": 3, "noise": 0.01},
+    "two tasks": {"second_task": 0.4},
+    "idle": {"idle": 0.83, "length": 150},
+    "idle deltas": {"idle": 0.8, "length": 150, "delta": True},
+    "idle start": {"idle_start": 10},
+    "noisy": {"noise": 0.03, "alpha": 0.15},
+    "stiff": {"alpha": 1.0, "noise": 0.0},
+    "transport delay": {"delay": 4},
+    "wrist and slide": {"scales": (1, 1, 1, 1, 5, 0.02)},
+    "three episodes": {"episodes": 3, "held_out": 1},
+    "one episode": {"episodes": 1, "held_out": 1},
+}
+
+
+def data_report(dataset, **patient):
+    return examine(Patient("x", dataset, **patient), checks=(1, 2))
+
+
+def alarms(dataset, **patient) -> list[str]:
+    report = data_report(dataset, **patient)
+    assert not report.failed
+    # A question that raised is left open, with the name of the exception.
+    assert not [n.needs for n in report.not_examined if "an examination without" in n.needs]
+    return [f.cause for f in report.alarms]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_recordings_raise_no_alarm(name):
+    assert alarms(robot(11, **HEALTHY[name])) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_robots_raise_no_alarm(kind):
+    assert alarms(other(kind, 5)) == []
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["targets", "changes"])
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_faults_are_named_first(name, delta):
+    cause, plant = FAULTS[name]
+    diagnosis = diagnose(data_report(plant(robot(7, delta=delta, noise=0.002))))
+    assert diagnosis.causes, "nothing found"
+    assert same(diagnosis.causes[0].cause, cause)
+    # What else is said is a consequence of it.
+    assert all(same(b.cause, cause) or b.explained_by for b in diagnosis.causes)
+
+
+def test_a_standstill_before_the_motion_is_named():
+    assert alarms(robot(5, idle_start=70, length=130)) == ["idle_prefix"]
+    assert alarms(robot(5, idle_start=70, length=130, idle=0.4)) == ["idle_prefix"]
+
+
+@pytest.mark.parametrize(
+    ("delta", "said", "found"),
+    [
+        (False, "delta joint position", ["absolute_as_delta"]),
+        (False, "absolute joint position", []),
+        (True, "absolute joint position", ["absolute_as_delta"]),
+        (True, "delta joint position", []),
+    ],
+)
+def test_a_declared_meaning_is_held_against_the_numbers(delta, said, found):
+    assert alarms(robot(3, delta=delta), declared=Declared(action_meaning=said)) == found
+
+
+def test_a_declared_delay_settles_what_a_lag_leaves_open():
+    slow = robot(1, delay=2)
+    # A robot that hears 2 steps late and actions stamped 1 late read k = -1, which healthy robots do too.
+    assert alarms(late(slow)) == []
+    assert alarms(late(slow), declared=Declared(delay_steps=2)) == ["action_lag"]
+    assert alarms(slow, declared=Declared(delay_steps=2)) == []
+
+
+def test_noise_on_the_recorded_action_is_no_lag():
+    rng = np.random.default_rng(0)
+    noisy = changed(robot(2), lambda e, o, a: (o, a + 0.05 * rng.standard_t(2.5, a.shape)))
+    assert "action_lag" not in alarms(noisy)
+
+
+def test_times_that_run_backwards_and_a_sensor_of_varying_rate():
+    data = robot(0)
+    steps = data.splits["train"]
+
+    def with_time(time):
+        return dataclasses.replace(data, splits={"train": dataclasses.replace(steps, timestamp=time)})
+
+    assert alarms(with_time(steps.timestamp[::-1].copy())) == ["timestamps_disordered"]
+    jitter = np.random.default_rng(0).uniform(-0.02, 0.02, len(steps))
+    assert alarms(with_time(steps.timestamp + jitter)) == []
+    # The files say 20 Hz; the clock says 10.
+    assert alarms(with_time(steps.timestamp * 2)) == ["wrong_rate"]
+
+
+@pytest.mark.slow
+def test_the_believed_shares_are_those_of_these_recordings():
+    """`PRECISION` counts alarms on seeds 100 to 102 of everything above: right ones, and all."""
+    counts = {"warning": [0, 0], "fault": [0, 0]}
+
+    def count(dataset, cause):
+        for finding in data_report(dataset).alarms:
+            right = cause is not None and (same(cause, finding.cause) or explains(cause, finding.cause))
+            counts[finding.severity][0] += right
+            counts[finding.severity][1] += 1
+
+    for seed in range(100, 103):
+        for settings in HEALTHY.values():
+            count(robot(seed, **settings), None)
+        for kind in KINDS:
+            count(other(kind, seed), None)
+        for cause, plant in FAULTS.values():
+            for delta in (False, True):
+                count(plant(robot(seed, delta=delta, noise=0.002)), cause)
+        for idle in (0.0, 0.4):
+            count(robot(seed, idle_start=70, length=130, idle=idle), "idle_prefix")
+    assert {k: tuple(v) for k, v in counts.items()} == dict(PRECISION)
