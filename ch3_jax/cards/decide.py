@@ -36,14 +36,14 @@ def decide(mentions: list[Mention]) -> Decision:
     asserted = [m for m in mentions if m.status == "asserted"]
     main = _forms([m for m in asserted if m.role == "main" and m.term.form])
     early = _forms([m for m in asserted if m.role == "earlier_stage" and m.term.form])
-    if not main and early:
+    words = [m for m in asserted if not m.term.form and m.role in ("main", "earlier_stage", "auxiliary")]
+    if not main and early and not any(m.role == "main" for m in words):
         # The only stage that is spoken of.
         main, early = early, []
     beside = _forms([m for m in asserted if m.role == "auxiliary" and m.term.form], keep_all=True)
     parts = _forms([m for m in asserted if m.role == "component" and m.term.form], keep_all=True)
     offered = [m for m in mentions if m.status == "option"]
     options = _forms([m for m in offered if m.term.form])
-    words = [m for m in asserted if not m.term.form and m.role in ("main", "earlier_stage", "auxiliary")]
     main, parts = _critics(main, parts, words)
     main = _without_implied(main)
     main, parts = _representations(main, parts)

@@ -86,6 +86,9 @@ _SAMPLES = {
     "eval",
 }
 _TRAINS = {"train", "training", "repeated", "repeat", "repeats", "warmup", "decay", "ft", "per"}
+_SAID = re.compile(r"denois|integrat|euler|\bflow\b|\bode\b|diffusion|sampl|solver|refinement")
+_IN_TRAINING = re.compile(r"\b(?:during|in|for|at) training\b|\btrained|per example|per sample|augment")
+_AT_TEST = re.compile(r"infer|test[- ]time|during sampling|sampling steps")
 _OTHER_HORIZON = re.compile(
     r"episode|rollout|discount|planning|environment|max(?:imum)? (?:number of )?steps|observ|history"
 )
@@ -203,10 +206,8 @@ def _chunk(own, has, parents, about, value):
 def _sampling(own, has, parents, about, value):
     if not has & _STEPS:
         return None
-    said = re.search(r"denois|integrat|euler|flow[- ]match|diffusion|sampl|solver|refinement", about)
-    trained = re.search(r"\btrain|per example|per sample|augment", about) and not re.search(
-        r"infer|test[- ]time|during sampling|sampling steps", about
-    )
+    said = _SAID.search(about)
+    trained = _IN_TRAINING.search(about) and not _AT_TEST.search(about)
     if (
         has & {"diffusion", "noise", "ddpm", "flow", *_SAMPLES}
         and (has & {"repeated", "repeat", "repeats"} or trained)
@@ -221,7 +222,7 @@ def _sampling(own, has, parents, about, value):
     ):
         # `eval_steps` counts evaluations unless something is being sampled.
         return None if "eval" in has and not said and not has & (_SAMPLES - {"eval"}) else "inference_steps"
-    if "flow" in has and not has & _TRAINS and value <= 200:
+    if has & {"flow", "sample"} and not has & _TRAINS and value <= 200 and ("flow" in has or said):
         return "inference_steps"
     if has & {"timesteps", "timestep"} and has & {"train", "training"} and value <= 10_000:
         return "train_timesteps"

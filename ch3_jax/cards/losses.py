@@ -17,7 +17,7 @@ _CLAUSE = re.compile(
     r"while|whereas|however|instead)\s|[()]|(?<=\w)\.\s"
 )
 _PART = re.compile(
-    r"\b(?P<part>reward (?:loss|prediction|head|model|function|network|classifier|predictor)|world "
+    r"\b(?P<part>reward (?:loss|prediction|head|model|function|network|classifier|predictor)|world[-\s]"
     r"model|dynamics "
     r"(?:model|network)|(?:action |image |text )?tokeni[sz]er|image (?:encoder|decoder)|"
     r"vision (?:encoder|backbone|tower)|visual (?:encoder|representation|backbone|features)|"

@@ -119,7 +119,7 @@ RULES: tuple[Rule, ...] = (
         r"[-\s](?:(?:integration|denoising|solver|matching|sampling)[-\s])?(?:steps?|iterations?|"
         r"timesteps?)\b",
         "",
-        r"per example|per sample|training steps|\bduring training(?! and)",
+        r"per example|per sample|\bduring training(?! and)",
     ),
     _rule(
         "chunk", rf"\baction\s(?:sequences?|trajector\w+|blocks?)\sof\s(?:length|size)\s(?:\w\s?=\s?)?{_N}"
@@ -188,7 +188,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "inference_steps",
         rf"\b(?:euler|ddim|ddpm|ode|dpm)[^.;\d]{{0,40}}?\b(?:with|for|using|"
-        rf"in)\s{_N}\s(?:(?!diffusion|nois)[\w-]+\s){{0,2}}?(?:steps|iterations)\b",
+        rf"in)\s{_N}\s(?:(?!diffusion|nois|train)[\w-]+\s){{0,2}}?(?:steps|iterations)\b",
         "",
         r"during training|\btrained with",
     ),

@@ -132,6 +132,7 @@ def pairs(text: str, parts: list[Segment]) -> list[Pair]:
             found.extend(_row(part, cells, header))
         elif part.kind == "setting":
             found.extend(_setting(part, body, above))
+            found.extend(_loose(part, body))
         elif part.kind != "heading":
             found.extend(_loose(part, body))
             named = _named(part, body, named, found)

@@ -165,7 +165,9 @@ def _settings(clean: str, parts: list[Segment], evidence) -> dict[str, Found]:
             Found(meant[1], 0.9 if pair.loose else 0.95, evidence(pair.start, pair.end))
         )
     for part in parts:
-        if part.kind not in ("heading", "row"):
+        if part.kind != "heading" and (
+            part.kind != "row" or clean[part.start : part.end].strip("| ").count("|") == 1
+        ):
             for name, found in _stated(Line(clean, part.start, part.end), part, evidence):
                 candidates.setdefault(name, []).append(found)
     return {name: chosen for name in NAMES if (chosen := _agreed(candidates.get(name, [])))}

@@ -51,6 +51,7 @@ _CLAUSE_END = re.compile(
     r"applies|learns?|regress\w*|directly)\b",
     re.I,
 )
+_VERB = re.compile(r"\b(?:is|are|was|were|has|have|needs?|can|must)\b", re.I)
 _AWAY = re.compile(
     r"\b(?:instead of|rather than|in place of|in lieu of|as opposed to|without|in contrast (?:to|"
     r"with)|contrary to|unlike|"
@@ -140,7 +141,8 @@ _PERHAPS = re.compile(
     r"(?<![,(]\s)(?<![,(]\s\s)optional(?:ly)?(?!\s?,)|if (?:you|desired|needed|preferred)|future "
     r"work|in principle|"
     r"one (?:can|may|could)|is possible|it is also possible|users? (?:can|may)|you (?:can|may)|"
-    r"when (?:enabled|set)|experiment with|fall(?:ing)? back (?:to|on)|consider (?:using|trying)|try)\b",
+    r"when (?:enabled|set)|experiment with|fall(?:ing)? back (?:to|on)|consider (?:using|trying)|try|"
+    r"set (?:it|this) to)\b",
     re.I,
 )
 _CHOICE = re.compile(
@@ -260,7 +262,10 @@ def _denials(sentence: str):
         )
         if passive or _NOT_NEGATED.match(sentence, match.start()):
             continue
-        yield Scope(match.end(), _first(_CLAUSE_END, sentence, match.end() + 1), "negated", match.group())
+        end = _first(_CLAUSE_END, sentence, match.end() + 1)
+        if match.group().lower() == "no":
+            end = min(end, _first(_VERB, sentence, match.end()))  # "No X is needed for Y" says nothing of Y.
+        yield Scope(match.end(), end, "negated", match.group())
 
 
 def _replacements(sentence: str):
