@@ -63,7 +63,7 @@ _AWAY = re.compile(
 _COMPARED = re.compile(
     r"\b(?:compar(?:ed|es|ing|able) (?:to|with|against)|in comparison (?:to|with)|relative to|"
     r"versus|vs\.?|outperform\w*|surpass\w*|than|"
-    r"beats?|superior to|similar(?:ly)? to|analogous(?:ly)? to|akin to|as in|resembl\w+|reminiscent of|"
+    r"beats?|superior to|similar(?:ly)? to|analogous(?:ly)? to|akin to|resembl\w+|reminiscent of|"
     r"same (?:way|manner|fashion|spirit) (?:that|as|in which)|differences? (?:from|between|to|"
     r"with)|differs? from|related to|cf\.?|"
     r"(?<!such as )(?<!would )(?<!objectives )(?<!losses )(?<!methods )(?<!algorithms )like)\b",
@@ -350,4 +350,7 @@ def offers_choice(sentence: str) -> str:
     if explains_choices(sentence):
         return _MEANS.search(sentence).group()
     match = _CHOICE.search(sentence)
+    if match and match.group().lower() in ("such as", "including", "e.g."):
+        # "models such as A use X" names examples of models, not of losses.
+        return match.group() if re.match(r"[^.;]{0,80}(?:,|\band\b|\bor\b)", sentence[match.end() :]) else ""
     return match.group() if match else ""

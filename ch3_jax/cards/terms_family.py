@@ -28,7 +28,8 @@ TERMS: tuple[Term, ...] = (
             r"\b(?:maximi[sz]\w+|ascent on) (?:the )?(?:expected |discounted |cumulative |total "
             r")?(?:returns?|rewards?)\b|"
             r"\b(?:expected|cumulative) returns?\b|\bon-policy\b|\boff-policy\b|\bvalue gradients?\b|"
-            r"\bimagin\w+ (?:rollouts?|trajector\w+)|\bvalue estimation\b|\bover-?estimation\b|"
+            r"\bimagin\w+ (?:rollouts?|trajector\w+)|\bpolicy search\b|\bevolution\w* strateg\w+|"
+            r"\bepisod\w+ returns?\b|\bvalue estimation\b|\bover-?estimation\b|"
             r"\bbootstrap\w*",
         ),
         family="reinforcement",
@@ -51,7 +52,8 @@ TERMS: tuple[Term, ...] = (
             r"\btargets? (?:of|for) the (?:network|model|policy)[^.]{0,60}\b(?:actual|measured|"
             r"observed|demonstrated|ground[- ]truth|recorded)\b|\bactions? supervised\b|"
             r"(?<!self-)(?<!self )(?<!un)(?<!semi-)\bsupervised\b|\b(?:direct |action |continuous "
-            r")regression\b(?! test)|\bregress\w*\s+(?:\w+\s){0,4}actions?\b|\bimitat\w+ (?:the "
+            r")regression\b(?! test)|\b(?<!value )(?<!return )regression (?:loss|objective|head|"
+            r"target)s?\b|\bregress\w*\s+(?:\w+\s){0,4}actions?\b|\bimitat\w+ (?:the "
             r")?(?:expert|demonstrat\w+|actions?)|\bclon(?:es?|ed|ing) (?:from )?(?:the |human "
             r")?(?:expert|demonstrat\w+)",
         ),

@@ -50,6 +50,9 @@ TERMS: tuple[Term, ...] = (
             r"\\hat)[^|]{1,60}-\s*a[^|]{0,20}\\?\|(?:_2)?\^\s*\{?2",
         ),
     ),
+    *terms(
+        "mse", (0.75, r"(?<![\w-])L2(?![\w-])(?! (?:regulari|penalt|norm|weight|decay|distance))"), exact=True
+    ),
     *terms("mse", (0.9, r"\bMSE\b"), exact=True),
     *terms("mse", (0.9, r"(?<![A-Za-z_])mse(?![A-Za-z])"), exact=True),
     *terms(

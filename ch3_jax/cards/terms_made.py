@@ -15,13 +15,16 @@ TERMS: tuple[Term, ...] = (
         (
             0.85,
             r"\b(?:velocity|vector)[-\s](?:field|prediction|loss|target|regression)\b|\bpredicts? "
-            r"(?:the )?velocit(?:y|ies)(?= (?:field|from noise|of the flow))",
+            r"(?:the )?velocit(?:y|ies)(?= (?:field|from noise|of the flow))|"
+            r"\b(?:MSE|squared error|L2|regress\w*)\b[^.]{0,50}(?<!joint )(?<!angular )(?<!linear )(?<!base )"
+            r"\bvelocit(?:y|ies)\b(?= (?:between|from|\$|of the)|[.,;]|$)",
         ),
         (
             0.8,
-            r"(?<!optical )(?<!normalizing )(?<!normalising )(?<!work)\bflow[-\s](?:based )?(?:action |"
+            r"(?<!optical )(?<!probability )(?<!normalizing )(?<!normalising "
+            r")(?<!work)\bflow[-\s](?:based )?(?:action |"
             r"policy |velocity )?(?:heads?|experts?|polic(?:y|ies)|models?|objective|loss|transformer|"
-            r"sampling|"
+            r"sampling|ODE|"
             r"steps?|timesteps?)\b|\baction flows?\b|\bflow_(?:loss|head|steps|timesteps|matching)\w*",
         ),
         (
@@ -112,7 +115,7 @@ TERMS: tuple[Term, ...] = (
         "masked_cross_entropy",
         (
             0.9,
-            r"\bdiscrete diffusion\b|\bmask(?:ed)?[-\s](?:(?:action|trajectory|language|"
+            r"\bdiscrete diffusion\b|\bmasked diffusion\b|\bmask(?:ed)?[-\s](?:(?:action|trajectory|language|"
             r"discrete)[-\s])?tokens?\b[^.]{0,60}\b(?:predict\w*|cross|recover\w*|loss|reconstruct\w*)|"
             r"\b(?:predict\w*|recover\w*|reconstruct\w*|loss on|cross[-\s]entropy (?:on|over|"
             r"for))[^.]{0,50}\bmasked (?:\w+ )?(?:tokens?|positions?|actions?)|\bmasked[-\s](?:token|"

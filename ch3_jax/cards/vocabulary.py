@@ -67,6 +67,8 @@ _STEMS = {
         "dagger",
         "aggregation",
         "airl",
+        "strateg",
+        "search",
         "estimation",
         "bootstrap",
         "imagin",
