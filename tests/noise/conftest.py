@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
+import jax
 import pytest
+
+
+@pytest.fixture
+def eager():
+    """Nothing is compiled but single operations, which all tests share."""
+    with jax.disable_jit():
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from ch3_jax.noise.denoiser import Denoiser
-from ch3_jax.noise.processes import diffusion, grid_at
+from ch3_jax.noise.flow import linear_path
+from ch3_jax.noise.processes import Grid, diffusion, grid_at
 from ch3_jax.noise.samplers import make_sampler
 from ch3_jax.noise.schedules import make_schedule
 
 diffusers = pytest.importorskip("diffusers")
 torch = pytest.importorskip("torch")
 
+# Our walk step by step, like theirs: compiling one per case would be all of the time.
+EAGER = pytest.mark.usefixtures("eager")
 T = 100
 COSINE = make_schedule("squaredcos_cap_v2", T)
 THEIRS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
@@ -43,6 +46,7 @@ def test_schedules(name, steps):
     np.testing.assert_allclose(ours.alpha_bar, theirs.alphas_cumprod, atol=1e-6)
 
 
+@EAGER
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize(("clip", "to_one"), [(None, False), (1.0, True)])
@@ -65,6 +69,7 @@ def test_ddim(prediction, spacing, clip, to_one):
     np.testing.assert_allclose(found, expected, atol=2e-6, rtol=1e-4 if spacing == "trailing" else 1e-6)
 
 
+@EAGER
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 @pytest.mark.parametrize("variance", ["small", "large"])
 @pytest.mark.parametrize("steps", [100, 20])
@@ -93,6 +98,7 @@ def test_ddpm(prediction, variance, steps, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-5 if steps == 100 else 2e-6)
 
 
+@EAGER
 @pytest.mark.parametrize("steps", [10, 20])
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_dpmpp_2m(steps, prediction):
@@ -111,3 +117,39 @@ def test_dpmpp_2m(steps, prediction):
         network(process, prediction), jnp.asarray(X)
     )
     np.testing.assert_allclose(found, expected, atol=5e-6, rtol=1e-5)
+
+
+def flow_walk(scheduler, **times):
+    """Their loop for flows; their times are a thousand times the share of noise."""
+    scheduler.set_timesteps(**times)
+    x = torch.tensor(X)
+    for t in scheduler.timesteps:
+        x = scheduler.step(torch.tanh(1.3 * x + float(t) / 1000 - 0.3), t, x).prev_sample
+    return x.numpy()
+
+
+def velocity(path):
+    return Denoiser(lambda x, t: jnp.tanh(1.3 * x + t[:, None] - 0.3), "velocity", path)
+
+
+@EAGER
+@pytest.mark.parametrize("steps", [1, 4, 20])
+def test_flow_euler(steps):
+    levels = np.linspace(1, 1 / steps, steps).tolist()
+    expected = flow_walk(diffusers.FlowMatchEulerDiscreteScheduler(), sigmas=levels)
+    path = linear_path("noise_at_1")
+    found = make_sampler("euler", path, steps=steps).run(velocity(path), jnp.asarray(X))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@EAGER
+@pytest.mark.parametrize("steps", [2, 4, 20])
+def test_flow_heun(steps):
+    """Their levels go from 1 to 0.001 and then to 0, and the last step is Euler's, as ours on denoising."""
+    expected = flow_walk(diffusers.FlowMatchHeunDiscreteScheduler(), num_inference_steps=steps)
+    levels = np.append(np.linspace(1, 1e-3, steps), 0.0)
+    path = linear_path("noise_at_1")
+    cut = path._replace(grid=lambda n: Grid(levels, 1 - levels, levels), lowest=1e-3)
+    sampler = make_sampler("heun", cut, steps=steps)
+    assert sampler.calls == 2 * steps - 1
+    np.testing.assert_allclose(sampler.run(velocity(path), jnp.asarray(X)), expected, atol=2e-6)

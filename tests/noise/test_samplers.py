@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ch3_jax.errors import InputError
+from ch3_jax.noise import steppers
 from ch3_jax.noise.corruption import Mix, corrupt, target
 from ch3_jax.noise.denoiser import Denoiser
 from ch3_jax.noise.flow import linear_path
@@ -23,6 +24,10 @@ PROCESSES = (DIFFUSION, DENOISING, OURS, OPENPI)
 A = jnp.array([[0.5, -0.25], [1.0, 0.0]])
 N = jnp.array([[1.0, -1.0], [0.5, 2.0]])
 KEY = jax.random.key(0)
+# Step by step, as Python, on actions of one shape: a scan would be compiled anew for every case, which costs
+# fifty times a short walk.
+# `test_jit_and_vmap_change_nothing` ties the compiled walks to these.
+EAGER = pytest.mark.usefixtures("eager")
 
 
 def knows(process, prediction, x0, eps):
@@ -63,6 +68,7 @@ def fitting(processes=PROCESSES):
     ]
 
 
+@EAGER
 @pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize(("name", "process"), fitting())
 def test_oracle_recovers_the_action(name, process, wide):
@@ -83,11 +89,12 @@ def test_oracle_recovers_the_action(name, process, wide):
         np.testing.assert_allclose(found, x0, atol=1e-9 if wide else 5e-4 if process is DIFFUSION else 2e-6)
 
 
+@EAGER
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_every_prediction_gives_the_same_walk(prediction):
     reference = make_sampler("ddim", DIFFUSION, steps=10, prediction="x0")
     sampler = make_sampler("ddim", DIFFUSION, steps=10, prediction=prediction)
-    x = jax.random.normal(KEY, (5, 3))
+    x = jax.random.normal(KEY, (2, 2))
     with jax.enable_x64(True):
         x = jnp.asarray(np.asarray(x), jnp.float64)
         expected = reference.run(gaussian(DIFFUSION, "x0", 0.5, 0.3), x)
@@ -95,6 +102,7 @@ def test_every_prediction_gives_the_same_walk(prediction):
         np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
+@EAGER
 @pytest.mark.parametrize("prediction", ["velocity", "x0", "eps", "v"])
 @pytest.mark.parametrize("path", [OURS, OPENPI], ids=lambda p: p.direction)
 @pytest.mark.parametrize("name", ["euler", "ddim", "dpmpp_2m"])
@@ -102,12 +110,13 @@ def test_every_prediction_of_a_flow(name, path, prediction):
     """eps has nothing to say about x0 at the very start, so the walk begins a little later."""
     late = path._replace(grid=lambda n: Grid(*(c[1:] for c in path.grid(n + 1))))
     with jax.enable_x64(True):
-        x = jax.random.normal(KEY, (5, 3), jnp.float64)
+        x = jax.random.normal(KEY, (2, 2), jnp.float64)
         sampler = make_sampler(name, late, steps=10, prediction=prediction)
         expected = make_sampler(name, late, steps=10).run(gaussian(path, "velocity", 0.5, 0.3), x)
         np.testing.assert_allclose(sampler.run(gaussian(path, prediction, 0.5, 0.3), x), expected, atol=1e-6)
 
 
+@EAGER
 @pytest.mark.parametrize(
     ("name", "order"),
     [("euler", 1), ("ddim", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)],
@@ -117,7 +126,7 @@ def test_order_of_convergence(name, order, path):
     """dx/dt = x cos t, so x = x_0 exp(sin t - sin t_0)."""
     errors = []
     with jax.enable_x64(True):
-        x = jnp.linspace(-2, 2, 5, dtype=jnp.float64)[:, None]
+        x = jnp.array([[-2.0, -1.0], [1.0, 2.0]], jnp.float64)
         field = Denoiser(lambda x, t: x * jnp.cos(t)[:, None], "velocity", path)
         sign = 1 if path is OURS else -1
         for steps in (16, 32):
@@ -127,29 +136,58 @@ def test_order_of_convergence(name, order, path):
     assert errors[1] < 0.1
 
 
-@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpmpp_2m", 2)])
-def test_order_of_convergence_in_the_log_of_the_snr(name, order):
-    """DPM-Solver's own variable: equal steps of ln(a / s) from -4 to 4, on a diffusion's circle."""
+def in_log_snr():
+    """DPM-Solver's own variable as time: equal steps of ln(a / s) from -4 to 4, on a diffusion's circle."""
 
     def grid(steps):
         half = np.linspace(-4, 4, steps + 1)
-        a, s = np.sqrt(1 / (1 + np.exp(-2 * half))), np.sqrt(1 / (1 + np.exp(2 * half)))
-        return Grid(half, a, s)
+        return Grid(half, np.sqrt(1 / (1 + np.exp(-2 * half))), np.sqrt(1 / (1 + np.exp(2 * half))))
 
     # Time is ln(a / s) here, so that the network can find its place.
     def mix(t):
         return Mix(jnp.sqrt(jax.nn.sigmoid(2 * t)), jnp.sqrt(jax.nn.sigmoid(-2 * t)))
 
-    process = DIFFUSION._replace(grid=grid, mix=mix, continuous=True)
+    return DIFFUSION._replace(grid=grid, mix=mix, continuous=True)
+
+
+@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpmpp_2m", 2)])
+def test_order_of_convergence_in_the_log_of_the_snr(name, order):
+    process = in_log_snr()
     options = {"lower_order_final": False} if name == "dpmpp_2m" else {}
     errors = []
     with jax.enable_x64(True):
         x = jnp.linspace(-2, 2, 5, dtype=jnp.float64)[:, None]
-        for steps in (40, 80, 160):
+        for steps in (80, 160):
             sampler = make_sampler(name, process, steps=steps, prediction="x0", **options)
             found = sampler.run(gaussian(process, "x0", 0.5, 0.5), x)
-            errors.append(float(jnp.abs(found - transported(grid(steps), x, 0.5, 0.5)).max()))
-    assert np.log2(errors[1] / errors[2]) == pytest.approx(order, abs=0.2)
+            errors.append(float(jnp.abs(found - transported(process.grid(steps), x, 0.5, 0.5)).max()))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.2)
+
+
+def test_order_of_convergence_of_ddpm(monkeypatch):
+    """On a Gaussian the walk is linear: x_end = c x_start + sum_i k_i n_i.
+
+    c, the slope of E[x_end | x_start], is exact with any number of steps, as every step takes the
+    conditional mean. The variance sum_i k_i^2 lacks what x0 itself would add in every step: first order.
+    Row i of the batch is given a 1 as the noise of step i and nothing else, so that it ends at k_i.
+    """
+    monkeypatch.setattr(
+        steppers, "_noise", lambda key, row, x: 1.0 * (jnp.arange(len(x)) == row["index"])[:, None]
+    )
+    process, std, errors = in_log_snr(), 0.5, []
+    with jax.enable_x64(True):
+        for steps in (80, 160):
+            sampler = make_sampler("ddpm", process, steps=steps, prediction="x0")
+            x = jnp.zeros((steps + 1, 1), jnp.float64).at[-1].set(1.0)  # the last row walks without noise
+            found = sampler.run(gaussian(process, "x0", 0.0, std), x, KEY)
+            grid = process.grid(steps)
+            v = (grid.signal * std) ** 2 + grid.noise**2
+            slope = grid.signal[0] / grid.signal[-1] * v[-1] / v[0]
+            assert float(found[-1, 0]) == pytest.approx(slope, rel=1e-9)
+            exact = v[-1] - slope**2 * v[0]
+            errors.append(1 - float(jnp.sum(found[:-1] ** 2)) / exact)
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.1)
+    assert 0 < errors[1] < 0.06
 
 
 def test_dpmpp_needs_fewer_calls_than_ddim():
@@ -164,6 +202,7 @@ def test_dpmpp_needs_fewer_calls_than_ddim():
     assert error["dpmpp_2m"] < 0.3 * error["ddim"]
 
 
+@EAGER
 def test_e6_ddim():
     process = diffusion(COSINE, spacing="leading", allow_signal=True)
     x = corrupt(A, N, process.mix(jnp.array([90, 90])))
@@ -180,6 +219,7 @@ def test_e6_ddim():
     np.testing.assert_array_equal(sampler.run(network, x), states[-1])
 
 
+@EAGER
 @pytest.mark.parametrize("name", ["ddpm", "ddim", "dpmpp_2m"])
 def test_e6_clip(name):
     """A true x0 of 2.5 seen at step 20, clipped to 1."""
@@ -192,6 +232,7 @@ def test_e6_clip(name):
     assert float(free[0, 0]) == pytest.approx(2.5, abs=1e-5)
 
 
+@EAGER
 def test_e7_euler():
     run = make_sampler("euler", OPENPI, steps=10).run
     found = run(Denoiser(lambda x, t: N - A, "velocity", OPENPI), N)
@@ -203,6 +244,7 @@ def test_e7_euler():
     np.testing.assert_allclose(away, 2 * N - A, atol=1e-6)
 
 
+@EAGER
 @pytest.mark.parametrize(("steps", "factor"), [(1, -1), (2, -0.5), (5, -0.2), (10, -0.1)])
 def test_e7_first_order_error(steps, factor):
     found = make_sampler("euler", OPENPI, steps=steps).run(
@@ -211,8 +253,9 @@ def test_e7_first_order_error(steps, factor):
     np.testing.assert_allclose(found - A, factor * (N - A), atol=1e-6)
 
 
+@EAGER
 def test_the_two_directions_give_the_same_actions():
-    x = jax.random.normal(KEY, (4, 2))
+    x = jax.random.normal(KEY, (2, 2))
     found = [
         make_sampler("heun", path, steps=7).run(gaussian(path, "velocity", 0.5, 0.3), x)
         for path in (OURS, OPENPI)
@@ -220,9 +263,10 @@ def test_the_two_directions_give_the_same_actions():
     np.testing.assert_allclose(*found, atol=1e-5)
 
 
+@EAGER
 def test_ddim_is_euler_on_straight_paths():
     """On a flow and on denoising both are x0 + s' eps along the same line."""
-    x = jax.random.normal(KEY, (4, 2))
+    x = jax.random.normal(KEY, (2, 2))
     for process in (OURS, OPENPI, DENOISING):
         network = gaussian(process, process.predictions[0], 0.5, 0.3)
         runs = [make_sampler(name, process, steps=9).run(network, x) for name in ("ddim", "euler")]
@@ -231,12 +275,13 @@ def test_ddim_is_euler_on_straight_paths():
 
 @pytest.mark.parametrize("process", [DIFFUSION, DENOISING], ids=lambda p: p.name)
 def test_ddim_with_eta_1_is_ddpm(process):
-    x = jax.random.normal(KEY, (4, 2))
+    x = jax.random.normal(KEY, (2, 2))
     network = gaussian(process, "eps", 0.5, 0.3)
     eta = make_sampler("ddim", process, steps=20, eta=1.0).run(network, x, KEY)
     np.testing.assert_allclose(eta, make_sampler("ddpm", process, steps=20).run(network, x, KEY), atol=1e-4)
 
 
+@EAGER
 def test_ancestral_step_of_denoising():
     """sigma_up^2 = s'^2 (s^2 - s'^2) / s^2: the usual formula of ancestral sampling."""
     s, later = 0.8, 0.3
@@ -305,7 +350,7 @@ def test_calls_are_counted_and_stay_in_the_trained_range(name, process):
     assert max(t.max() for t in asked) <= process.highest
 
 
-@pytest.mark.parametrize(("name", "process"), fitting((DIFFUSION, OURS)))
+@pytest.mark.parametrize(("name", "process"), fitting((DIFFUSION, OURS, DENOISING)))
 def test_jit_and_vmap_change_nothing(name, process):
     sampler = make_sampler(name, process, steps=3)
     network = gaussian(process, sampler.prediction, 0.5, 0.3)
@@ -318,6 +363,7 @@ def test_jit_and_vmap_change_nothing(name, process):
     np.testing.assert_allclose(jax.jit(jax.vmap(run))(xs, keys), loop, atol=tolerance)
 
 
+@EAGER
 def test_noise_is_fresh_in_every_step_and_for_every_key():
     network = Denoiser(lambda x, t: jnp.zeros_like(x), "x0", DIFFUSION)
     sampler = make_sampler("ddpm", DIFFUSION, steps=5, prediction="x0")
@@ -330,6 +376,7 @@ def test_noise_is_fresh_in_every_step_and_for_every_key():
     np.testing.assert_array_equal(one[-1], 0)  # the last step adds none
 
 
+@EAGER
 def test_large_variance_is_larger():
     network = Denoiser(lambda x, t: jnp.zeros_like(x), "x0", DIFFUSION)
     x = jnp.zeros((1, 4))
@@ -341,6 +388,7 @@ def test_large_variance_is_larger():
     np.testing.assert_array_equal(runs[1][-1], 0)
 
 
+@EAGER
 def test_a_mismatch_with_the_training_is_refused():
     x = jnp.zeros((2, 3))
 
