@@ -144,7 +144,7 @@ def _row(label: str, found: Found | None) -> str:
     value = f"{found.value:g}" if isinstance(found.value, float) else str(found.value)
     place = f"{found.evidence.line}:{found.evidence.column}"
     words = found.evidence.words
-    head = f"{label:<15} {value:<22} {found.confidence:.2f} {place:>6} "
+    head = f"{label:<15} {value:<30} {found.confidence:.2f} {place:>6} "
     room = WIDTH - len(head) - 2
     if room < 12:
         room = WIDTH - 18

@@ -322,8 +322,9 @@ def _dims(found: Mapping[str, Any], setup: Setup) -> int | None:
 
 
 def _checks(family: str, forms: list[str]) -> tuple[Check, ...]:
-    run = f"python -m experiments.doctor --run=RUN --family={family}"
-    data = "python -m experiments.doctor --data=DATA"
+    run, data = "python -m experiments.doctor --run=RUN", "python -m experiments.doctor --data=DATA"
+    word = doctor_family(family, forms)
+    log = "python -m experiments.doctor --curve=metrics.csv" + (f" --family={word}" if word else "")
     one = Check(
         "1 action statistics", data, "ranges, outliers and constant dimensions decide every loss below"
     )
@@ -340,6 +341,20 @@ def _checks(family: str, forms: list[str]) -> tuple[Check, ...]:
     if family == "self_supervised":
         return one, own, three, two, norms, curve
     return one, two, own, three, curve, norms
+
+
+def doctor_family(family: str, forms: list[str]) -> str:
+    """The word for `--family` of `experiments.doctor`, "" where it has none.
+
+    Example:
+      >>> doctor_family("self_supervised", ["flow_matching"]), doctor_family("self_supervised", ["contrastive"])
+      ('flow', '')
+    """
+    if family != "self_supervised":
+        return family
+    if "flow_matching" in forms:
+        return "flow"
+    return "diffusion" if set(forms) & {*_DENOISERS} else ""
 
 
 def _own(family: str, forms: list[str]) -> str:

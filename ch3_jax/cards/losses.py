@@ -330,8 +330,10 @@ def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[s
         return "auxiliary", ""
     beside = _BESIDE.search(clause)
     whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
-    if beside and beside.start() >= at and not re.search(r"is added|weight", beside.group(), re.I):
-        beside = _NAMED_SO.search(clause)
+    if beside and beside.start() >= at:
+        # "L1 with a weight of 0.1" is weighed; a weight further on belongs to another term.
+        near = beside.start() - at < 40 and re.search(r"is added|weight", beside.group(), re.I)
+        beside = beside if near else _NAMED_SO.search(clause)
     if beside and term.form and not whole:
         return "auxiliary", ""
     if _FIRST_STAGE.search(clause) and not _LAST_STAGE.search(clause):

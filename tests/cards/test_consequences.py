@@ -1,6 +1,8 @@
 """What follows and what differs: numbers that were derived by hand."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +102,20 @@ def test_checks_begin_with_what_the_family_needs():
     assert numbers({"family": "reinforcement", "form": ["grpo"]})["silent_at_10_percent"] == pytest.approx(
         0.9**8 + 0.1**8
     )
+
+
+def test_commands_are_those_of_the_doctor():
+    source = (Path(__file__).resolve().parents[2] / "experiments" / "doctor.py").read_text()
+    words = re.search(r"families = \(([^)]*)\)", source)[1]
+    for family, form in (
+        ("supervised", "l1"),
+        ("reinforcement", "sac"),
+        ("self_supervised", "flow_matching"),
+    ):
+        assert f'"{doctor_family(family, [form])}"' in words
+    flags = set(re.findall(r"--(\w+)", " ".join(c.command for c in consequences({"form": ["ppo"]}).checks)))
+    assert flags == {"run", "data", "curve", "family"}
+    assert all(f'"{flag}"' in source for flag in flags)
 
 
 def test_nothing_follows_from_nothing():

@@ -79,7 +79,7 @@ def test_the_page_fits_80_columns_and_says_what_is_not_stated():
     assert "bins" in text.split("not stated", 1)[1]
     assert "Named and not counted" in text
     assert "PPO" in text
-    assert "experiments.doctor --run=RUN --family=self_supervised" in text
+    assert "experiments.doctor --curve=metrics.csv --family=flow" in text
 
 
 def test_no_loss_is_unknown_with_the_reason():
