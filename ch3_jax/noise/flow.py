@@ -126,7 +126,8 @@ def linear_path(direction: str = "noise_at_0", *, time_law: str = "uniform") -> 
 
     def draw_time(key: Key, count: int) -> Array:
         share = TIME_LAWS[time_law](key, count)
-        return 1 - share if forward else share
+        # Clipped, because a compiler may fuse law and difference and end a rounding outside.
+        return jnp.clip(1 - share if forward else share, 0, 1)
 
     def quantile(share: np.ndarray) -> np.ndarray:
         noise = _QUANTILES[time_law](np.asarray(share, np.float64))

@@ -171,4 +171,5 @@ def leap(student: Callable[[Array, Array], Array], key: Key, shape: tuple[int, .
 
 def _time(process: Process, share: Array) -> Array:
     """The flow's time at a share of noise, in its own direction."""
-    return share if process.direction == "noise_at_1" else 1 - share
+    # Clipped, because a compiler that fuses n / N with the difference ends a rounding below 0.
+    return jnp.clip(share if process.direction == "noise_at_1" else 1 - share, 0, 1)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from absl import flags as absl_flags
 
+from ch3_jax.objectives import Objective
 from experiments import flags, report
 
 
@@ -35,6 +36,25 @@ def test_it_says_why(options):
     # 10,000 / 256 = 39.06
     assert "10,000 pairs are 39.1 for each of 256 bins: too few pairs" in text
     assert "+102.96% from the floor" in text
+
+
+def test_a_floor_below_zero_is_told_as_a_difference(options):
+    """A density's loss may be negative: percentages of it would change sign."""
+    sentences = report.verdict(options, 10_000, -1.012, -1.0, -1.01)
+    assert sentences == ("validation -1.0000 is +0.0100 from the floor -1.0100",)
+    assert any(s.startswith("memorising") for s in report.verdict(options, 10_000, -1.5, -0.5, -1.01))
+
+
+@pytest.mark.parametrize(
+    ("samples", "likeliest", "ways"),
+    [
+        (False, True, ("prediction",)),
+        (True, True, ("most likely action", "sampled action")),
+        (True, False, ("sampled action",)),
+    ],
+)
+def test_what_a_policy_is_asked_for(samples, likeliest, ways):
+    assert report.ways(Objective(None, None, None, likeliest, samples)) == ways
 
 
 def test_nothing_is_said_of_numbers_that_are_none(options):

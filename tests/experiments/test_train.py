@@ -189,6 +189,10 @@ def test_a_policy_is_served_with_the_statistics_it_was_trained_with(whole):
         (("--bins_rule=openvla", "--pairs=2000"), "--normalize=openvla"),
         (("--pairs=20", "--data=../shared/data/g1"), "embedded"),
         (("--horizon=2", "--pairs=2000"), "shorter than the window"),
+        (("--loss=flow", "--sampling_steps=0"), "--sampling_steps"),
+        # Refused before anything is read: the data are not there either.
+        (("--loss=ddpm", "--noise_schedule=linear", "--data={tmp}/nowhere"), "allow_signal"),
+        (("--loss=mse", "--beta=1", "--data={tmp}/nowhere"), "--loss=cvae"),
     ],
 )
 def test_bad_input_is_answered_on_one_screen_and_writes_nothing(args, words, tmp_path):
@@ -226,3 +230,26 @@ def test_real_data_trains(real_data, name, loss, tmp_path):
     ]
     assert rows[-1] < rows[0]
     assert np.isfinite(summary(tmp_path / "r")["val_loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["denoising", "consistency", "infonce", "cvae"])
+def test_every_family_trains_samples_and_is_served(loss, tmp_path):
+    out = tmp_path / "r"
+    done = run(*SMALL, f"--loss={loss}", f"--out={out}")
+    fields = summary(out)
+    rows = [float(r["val_loss"]) for r in csv.DictReader((out / "metrics.csv").open()) if r["val_loss"]]
+    assert fields["floor"] < rows[-1] < rows[0]
+    assert "1-Wasserstein distance to the data" in done.stdout.replace("\n  ", " ")
+    assert len(fields["extra"]["wasserstein_of_range"]) == 7
+    assert serve.load(out).act(np.zeros((2, 1, 14), np.float32)).shape == (2, 1, 7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["flow", "ddpm"])
+def test_sampled_actions_are_those_of_the_data(real_data, loss, tmp_path):
+    """Per dimension, a 1-Wasserstein distance under 0.05 of the range, after a tenth of the usual run."""
+    out = tmp_path / "r"
+    data = real_data / "pusht/pusht_cchi_v7_replay.zarr"
+    run(f"--data={data}", f"--loss={loss}", "--steps=1500", "--width=128", "--notensorboard", f"--out={out}")
+    assert max(summary(out)["extra"]["wasserstein_of_range"].values()) < 0.05

@@ -37,6 +37,14 @@ def test_the_teacher_learns_from_data_alone():
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
 
 
+def test_the_first_point_of_a_path_is_inside_the_flows_time():
+    """Fully compiled, n / N = 1 can end a rounding beyond 1, where a path has no time: the loss was NaN
+    there."""
+    b = Batch(jnp.ones((256, 1, 3)), jnp.ones((256, 1, 2)), jnp.ones((256, 1), bool))
+    objective = make_objective("consistency", SHAPES, width=8)
+    assert np.isfinite(jax.jit(objective.loss)(filled(objective), b, jax.random.key(1))[0])
+
+
 def test_a_perfect_student_needs_one_call_and_more_do_not_hurt():
     """All data at (1, 2): the path of x ends there from everywhere."""
     goal = jnp.broadcast_to(jnp.array([1.0, 2.0]), (3, 1, 2))
