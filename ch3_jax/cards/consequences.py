@@ -331,9 +331,7 @@ def _checks(family: str, forms: list[str]) -> tuple[Check, ...]:
     two = Check("2 timestamps", data, "an action one step late is learnt as it stands")
     three = Check("3 ten steps on a batch of 4", run, "the loss must fall, whatever the data")
     norms = Check("4 gradient norms", run, "per layer: vanishing, exploding, never reached")
-    curve = Check(
-        "6 the loss curve", "python -m experiments.doctor --curve=metrics.csv", "floor, plateau, oscillation"
-    )
+    curve = Check("6 the loss curve", log, "floor, plateau, oscillation")
     own = Check("7 the family's own", run, _own(family, forms))
     nan = Check("5 NaN and Inf", run, "ratios and log-probabilities overflow first")
     if family == "reinforcement":
@@ -347,7 +345,7 @@ def doctor_family(family: str, forms: list[str]) -> str:
     """The word for `--family` of `experiments.doctor`, "" where it has none.
 
     Example:
-      >>> doctor_family("self_supervised", ["flow_matching"]), doctor_family("self_supervised", ["contrastive"])
+      >>> doctor_family("self_supervised", ["flow_matching"]), doctor_family("self_supervised", ["vq"])
       ('flow', '')
     """
     if family != "self_supervised":

@@ -232,7 +232,9 @@ def _covers(other, one) -> bool:
         return False
     if (a, b) != (c, d):
         # A family word inside a form's words adds nothing; two forms may share words.
-        return first.form == second.form or not second.form or (b - a) > (d - c)
+        if first.form == second.form:
+            return first.weight >= second.weight
+        return not second.form or (b - a) > (d - c)
     return first.weight > second.weight
 
 

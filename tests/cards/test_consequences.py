@@ -13,6 +13,7 @@ from ch3_jax.cards.consequences import (
     consequences,
     decoding,
     discounting,
+    doctor_family,
     latency,
     resolution,
 )
