@@ -210,7 +210,7 @@ def frax(data: Data):
 
     tool = np.eye(4)
     tool[:3, :3], tool[:3, 3] = data.rotation[-1], data.position[-1]
-    arm = Manipulator(data.folder / "robot.urdf", tool)
+    arm = Manipulator(str(data.folder / "robot.urdf"), ee_offset=tool)
     f = jax.jit(jax.vmap(arm.ee_jacobian))
     q = jnp.asarray(data.q, jnp.float32)
     return (

@@ -62,11 +62,12 @@ def _rows(
     """For q (N, T) and each output its pieces, each with its place but for the last axis."""
     turned = "rotation" in outputs
     walk = kernel.walk_staged(chain, q, turned) if staged else kernel.walk(chain, q)
-    columns = zip(walk.linear, walk.angular, strict=True)
+    linear = [(part[:, None], (0, j)) for j, part in enumerate(walk.linear)]
+    angular = [(part[:, None], (3, j)) for j, part in enumerate(walk.angular)]
     pieces = {
         "rotation": [(walk.rotation, (0, 0))],
         "position": [(walk.position, (0,))],
-        "jacobian": [(jnp.concatenate(column)[:, None], (0, j)) for j, column in enumerate(columns)],
+        "jacobian": [*linear, *angular],
     }
     return [pieces[name] for name in outputs]
 
@@ -74,17 +75,23 @@ def _rows(
 def _pushed_rows(chain: Chain, shared: Array | None, staged: bool, q: Array, *own: Array):
     """Pieces of the slopes of the rotation (n, 3, 3, T) and of the position (n, 3, T) along n directions."""
     walk = kernel.walk_staged(chain, q) if staged else kernel.walk(chain, q)
-    both = jnp.concatenate([jnp.stack(list(walk.linear)), jnp.stack(list(walk.angular))], 1)
-    if shared is not None:
-        n, t = len(chain.slides), q.shape[1]
-        # A product of (directions, joints) with (joints, 6 T): the only matrix product, at full precision.
+    n, t, go = len(chain.slides), q.shape[1], kernel.opaque(q)
+
+    def columns():
+        return jnp.concatenate([jnp.stack(list(walk.linear)), jnp.stack(list(walk.angular))], 1)
+
+    r, both = kernel.stage(go, lambda: (walk.rotation, columns())) if staged else (walk.rotation, columns())
+    if shared is not None and staged:
+        # Written out: a product of 7 by 7 is too small for the library that multiplies matrices on a CPU.
+        turned = kernel.stage(go, lambda: sum(shared[:, j, None, None] * both[j][None] for j in range(n)))
+    elif shared is not None:
+        # (directions, joints) times (joints, 6 T): the only matrix product, at full precision.
         turned = jnp.dot(shared, both.reshape(n, 6 * t), precision=jax.lax.Precision.HIGHEST).reshape(
             -1, 6, t
         )
     else:
         turned = jnp.sum(own[0][:, :, None] * both[None], 1)
     v, w = turned[:, :3], turned[:, 3:]
-    r = walk.rotation
     pieces = []
     for row, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
         pieces.append(((w[:, i, None] * r[None, j] - w[:, j, None] * r[None, i])[:, None], (0, row, 0)))
@@ -93,8 +100,8 @@ def _pushed_rows(chain: Chain, shared: Array | None, staged: bool, q: Array, *ow
 
 def _tiles(rows, arguments: tuple[Array, ...], out: tuple[Array, ...], tiled: bool) -> tuple[Array, ...]:
     """Runs `rows` over tiles of the last axis; the last tile overlaps the one before instead of being
-    short."""
-    batch = out[0].shape[-1]
+    short. The rows of `out` may be longer than those of the arguments; the rest stays as it is."""
+    batch = arguments[0].shape[-1]
     size = min(TILE, batch) if tiled else batch
 
     def write(start, out):
@@ -129,11 +136,17 @@ def _chain_impl(q: Array, *, chain: Chain, outputs: tuple[str, ...], staged: boo
         columns = jnp.swapaxes(jnp.concatenate([walk.linear, walk.angular], 1), 0, 1)
         parts = {"rotation": walk.rotation, "position": walk.position, "jacobian": columns}
         return [parts[name].reshape(*leading, *shape) for name, shape in zip(outputs, shapes, strict=True)]
-    out = tuple(jax.lax.empty((*shape, batch), q.dtype) for shape in shapes)
+    row = _odd_lines(batch) if staged else batch
+    out = tuple(jax.lax.empty((*shape, row), q.dtype) for shape in shapes)
     return [
-        _samples_first(x, leading)
+        _samples_first(x[..., :batch], leading)
         for x in _tiles(functools.partial(_rows, chain, outputs, staged), (flat,), out, staged)
     ]
+
+
+def _odd_lines(batch: int, line: int = 16) -> int:
+    """A row length of an odd number of cache lines: the columns of such rows do not share a place in it."""
+    return batch if batch < 4 * line else line * (-(-batch // line) | 1)
 
 
 def _into_impl(q: Array, out: Array, *, chain: Chain, staged: bool) -> list[Array]:
