@@ -48,9 +48,7 @@ def main(_: list[str]) -> int:
     out = run_folder.prepare(
         f.out or run_folder.default_out("inverse_dynamics", "bakeoff", f.seed), f.resume, absent="start"
     )
-    chosen = {name: f[name].value for name in _FLAGS}
-    if f.smoke:
-        chosen = _small(chosen)
+    chosen = _chosen(out, f.resume)
     settings = plan.Settings(**chosen)
     with entry.Interrupt() as interrupt, run_folder.acquire(out, f.resume, absent="start") as folder:
         notes = folder.write_config(chosen)
@@ -94,9 +92,17 @@ def train(settings: plan.Settings, folder: Path, interrupt: entry.Interrupt, not
         return pool.run(waiting, settings, folder, heard=heard, stop=lambda: interrupt.requested is not None)
 
 
-def _small(chosen: dict) -> dict:
-    """A smoke: a few steps on a few pairs, a few predictions."""
-    return chosen | {"pairs": min(chosen["pairs"], 2_000), "observations": 20, "predictions": plan.DRAWN}
+def _chosen(out: Path, resume: bool) -> dict:
+    """The flags that decide the numbers; a resumed run keeps its own where the command line is silent."""
+    given = {name: flags.FLAGS[name] for name in _FLAGS}
+    before = (run_folder.RunFolder(out, lock=-1).read_config() if resume else None) or {"flags": {}}
+    chosen = {
+        name: flag.value if flag.present else before["flags"].get(name, flag.value)
+        for name, flag in given.items()
+    }
+    if chosen["smoke"]:  # a few steps on a few pairs, a few predictions
+        chosen |= {"pairs": min(chosen["pairs"], 2_000), "observations": 20, "predictions": plan.DRAWN}
+    return chosen
 
 
 if __name__ == "__main__":

@@ -16,15 +16,18 @@ from experiments.bakeoff_parts.parts import Part
 from experiments.bakeoff_parts.plan import MODELS, PREDICTORS, SETS, TITLES, Item
 
 # Okabe and Ito's colours, told apart with any colour vision.
-COLOURS = {"ce": "#0072B2", "mse": "#D55E00", "denoising": "#009E73", "ddpm": "#CC79A7", "flow": "#56B4E9"}
+COLOURS = {"ce": "#0072B2", "mse": "#D55E00", "denoising": "#009E73", "ddpm": "#CC79A7", "flow": "#E69F00"}
 _INK, _BAND, _VALLEY = "#222222", "#DDDDDD", "#F7D9D0"
 _HEADINGS = {"unimodal": "one demonstrator", "bimodal": "two demonstrators, 2 N m apart"}
+_ROOM = 1.33  # of the steps, for the names at the ends of the lines
 
 
 def curves(parts: Mapping[Item, Part], out: Path) -> Path:
     """Validation losses (lines) and training losses (dotted) over their floors, one panel per set."""
     figure = _figure(13, 6.2)
     panels = figure.subplots(1, 2, sharey=True)
+    panels[0].set_yscale("log")
+    panels[0].set_ylim(*_limits(parts))
     for axes, data in zip(panels, SETS, strict=True):
         ends = []
         for model in sorted(MODELS, key=list(COLOURS).index):
@@ -38,11 +41,7 @@ def curves(parts: Mapping[Item, Part], out: Path) -> Path:
         _name_ends(axes, ends, float(steps[-1]))
         axes.set_title(_HEADINGS[data], fontsize=15, color=_INK, loc="left")
         axes.set_xlabel("step", fontsize=13)
-        axes.set_xlim(0, steps[-1] * 1.27)
-        axes.set_yscale("log")
-    low = min(min(p.arrays["train"].min(), p.facts["floor"]) / p.facts["floor"] for p in parts.values())
-    last = max(p.arrays["validation"][1:].max() / p.facts["floor"] for p in parts.values())
-    panels[0].set_ylim(max(0.5, 0.95 * low), min(4.0, 1.1 * last))
+        axes.set_xlim(0, steps[-1] * _ROOM)
     _plain_ticks(panels[0])
     panels[0].set_ylabel("loss / smallest possible loss", fontsize=13)
     figure.text(0.065, 0.95, "How close to the best possible?", fontsize=19, color=_INK, weight="bold")
@@ -66,7 +65,7 @@ def spread(parts: Mapping[Item, Part], scores: Mapping[str, Any], out: Path) -> 
         law = parts[Item(data, "mse")].arrays
         offsets, noise, mean = law["truth/offsets"], float(law["truth/noise"]), law["truth/mean"]
         order = np.argsort(mean)
-        clouds = [("demonstrators", law["truth/draws"], _INK, "what they really do")]
+        clouds = [("demonstrators", law["truth/draws"], _INK, "what is to be learned")]
         for p in PREDICTORS:
             part = parts[Item(data, p.model)]
             said = _verdict(scores[data][p.name], data)
@@ -77,36 +76,36 @@ def spread(parts: Mapping[Item, Part], scores: Mapping[str, Any], out: Path) -> 
             place = np.broadcast_to(np.arange(len(mean))[:, None], shifted.shape)
             axes.plot(place.ravel(), shifted.ravel(), "o", color=colour, markersize=3.6, alpha=0.75, mew=0)
             if data == SETS[0]:
-                axes.set_title(name, fontsize=14, color=colour, weight="bold", pad=24)
-            axes.text(0.5, 1.02, said, transform=axes.transAxes, ha="center", va="bottom", fontsize=10.5)
+                axes.set_title(name, fontsize=14, color=colour, weight="bold", pad=26)
+            axes.text(0.5, 1.02, said, transform=axes.transAxes, ha="center", va="bottom", fontsize=11)
             axes.set_xlim(-1, len(mean))
         reach = float(np.max(np.abs(offsets))) + 6 * noise
         row[0].set_ylim(-reach, reach)
-        row[0].set_ylabel(f"{_HEADINGS[data]}\n\ntorque of joint 1 beside the middle, N m", fontsize=12)
+        row[0].set_ylabel(f"{_HEADINGS[data]}\ntorque of joint 1, N m", fontsize=12.5)
     for axes in grid[-1]:
         axes.set_xlabel("20 new\nobservations", fontsize=11)
         axes.set_xticks([])
-    figure.text(0.055, 0.955, "What does the robot do?", fontsize=19, color=_INK, weight="bold")
+    figure.text(0.075, 0.955, "What does the robot do?", fontsize=19, color=_INK, weight="bold")
     figure.text(
-        0.055,
+        0.075,
         0.918,
-        "each column of dots: ten answers to one observation     grey: where demonstrators act     "
-        "red: between the two ways, where nobody ever acted",
+        "each column of dots: ten answers to one new observation, its middle at 0     "
+        "grey: where demonstrators act     red: between their two ways",
         fontsize=12.5,
         color="#555555",
     )
-    figure.subplots_adjust(left=0.055, right=0.99, top=0.82, bottom=0.075, wspace=0.06, hspace=0.13)
+    figure.subplots_adjust(left=0.075, right=0.99, top=0.815, bottom=0.075, wspace=0.06, hspace=0.2)
     return _save(figure, out)
 
 
 def _verdict(score: Mapping[str, Any], data: str) -> str:
     """A panel in a few words, from its numbers."""
     if data == "unimodal":
-        return "always the same answer" if score["spread"] == 0 else f"spread {score['spread']:.2f} N m"
-    between = f"{100 * score['valley']:.1f} % between"
+        return "always one answer" if score["spread"] == 0 else f"spread {score['spread']:.2f} N m"
+    between = f"{100 * score['valley']:.1f} % in between"
     if score["spread"] == 0:
-        return f"one answer, {between}"
-    return f"both ways: {100 * score['modes']:.0f} %, {between}"
+        return f"always one answer\n{between}"
+    return f"finds both: {100 * score['modes']:.0f} %\n{between}"
 
 
 def _bands(axes: Any, offsets: np.ndarray, noise: float) -> None:
@@ -120,18 +119,26 @@ def _bands(axes: Any, offsets: np.ndarray, noise: float) -> None:
 
 def _name_ends(axes: Any, ends: list[tuple[float, str]], last: float) -> None:
     """Names at the ends of the lines, moved apart where they would cover one another."""
-    low, step = 0.0, 0.052  # in decades
+    bottom, top = np.log10(axes.get_ylim())
+    place, step = -np.inf, 0.052 * (top - bottom)
     for value, model in sorted(ends):
-        low = max(np.log10(value), low + step if low else np.log10(value))
+        place = max(min(np.log10(value), top), place + step)
         axes.text(
             last * 1.02,
-            10**low,
+            10**place,
             f"{TITLES[model]} {value:.2f}",
             color=COLOURS[model],
             fontsize=12.5,
             weight="bold",
             va="center",
         )
+
+
+def _limits(parts: Mapping[Item, Part]) -> tuple[float, float]:
+    """From the lowest training loss to where the highest curve is after its first stretch."""
+    low = min(part.arrays["train"].min() / part.facts["floor"] for part in parts.values())
+    high = max(part.arrays["validation"][1:].max() / part.facts["floor"] for part in parts.values())
+    return min(0.93, 0.95 * max(low, 0.5)), max(1.1, min(4.0, 1.1 * high))
 
 
 def _plain_ticks(axes: Any) -> None:

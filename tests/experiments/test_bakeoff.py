@@ -94,9 +94,9 @@ def made_up(seed=0):
     """Parts as ten runs would leave them, with models that do what the chapter says."""
     rng = np.random.default_rng(seed)
     offsets = {"unimodal": np.zeros(1), "bimodal": np.array([-1.0, 1.0])}
-    found = {}
+    found, means = {}, {data: rng.normal(size=plan.SHOWN) for data in SETS}
     for item in ITEMS:
-        offset, mean = offsets[item.data], rng.normal(size=plan.SHOWN)
+        offset, mean = offsets[item.data], means[item.data]
         law = mean[:, None] + rng.choice(offset, (plan.SHOWN, plan.DRAWN))
         cloud = (law + 0.3 * rng.normal(size=law.shape)).astype(np.float32)
         curve = 1 + np.exp(-np.arange(51) / 10)
@@ -300,7 +300,9 @@ def test_smoke_is_stopped_resumed_and_the_same(tmp_path):
     assert not (cut / "bakeoff.json").exists()
     first = {path.name: path.read_bytes() for path in (cut / "parts").glob("*.npz")}
     assert 2 <= len(first) < 10
-    done = bakeoff("--resume", f"--out={cut}", "--smoke")
+    refused = bakeoff("--resume", f"--out={cut}", "--pairs=100")
+    assert refused.returncode == 2 and "--pairs=100" in refused.stderr
+    done = bakeoff("--resume", f"--out={cut}")  # the other flags are those that it was started with
     assert done.returncode == 0 and "runs were finished before" in done.stdout
     assert all((cut / "parts" / name).read_bytes() == content for name, content in first.items())
     results = [json.loads((place / "bakeoff.json").read_text()) for place in (whole, cut)]
