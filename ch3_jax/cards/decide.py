@@ -6,7 +6,7 @@ count only where nothing else is said; options that disagree, and losses of comp
 
 from typing import NamedTuple
 
-from ch3_jax.cards.losses import Mention
+from ch3_jax.cards.losses import LAST_STAGE, Mention
 from ch3_jax.cards.records import FORMS
 from ch3_jax.cards.vocabulary import FAMILY_OF, IMPLIED
 
@@ -226,6 +226,9 @@ def _leading(main, families, spoken) -> str:
         only = next(iter(families))
         loud = {name: w for name, (w, _) in spoken.items() if name != only and w >= 0.8}
         # "Reinforcement learning as a contrastive problem": the words say where the signal comes from.
+        late = "reinforcement" in loud and spoken["reinforcement"][1].of == LAST_STAGE
+        if only != "reinforcement" and late:
+            return "reinforcement"
         if (
             only != "reinforcement"
             and "reinforcement" in loud

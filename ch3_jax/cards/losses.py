@@ -89,12 +89,14 @@ _ELSEWHERE = re.compile(
     r"citation|limitations|future|see also|news|changelog",
     re.I,
 )
+_CITED = re.compile(r"\bcit(?:e|ation|ing)\b|acknowledg|licen[sc]e", re.I)
 _BACKGROUND = re.compile(r"background|preliminar|introduction|motivation", re.I)
 _OWN = re.compile(r"\b(?:we|our|ours)\b", re.I)
 # Names of algorithms are written small in configurations.
 _ALGORITHM = re.compile(
     r"\b\w*(?:algo|algorithm|agent|method|objective|loss|loss_type)\s*[:=\s]\s*[\"']?([a-z0-9_+\-]+)", re.I
 )
+LAST_STAGE = "last stage"
 _WEIGHED = re.compile(r"weight(?!ed)|coef|lambda|auxiliary", re.I)
 _PICK = re.compile(r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b", re.I)
 _OFF = re.compile(r"[=:|]\s*['\"]?(?:false|no|off|none|null|0|0\.0)['\"]?\s*(?:[,|#}]|$)", re.I)
@@ -241,6 +243,8 @@ def _covers(other, one) -> bool:
 def _status(state, because, clause, body, part, term, start, name):
     if part.kind in ("row", "setting") and _OFF.search(body):
         return "negated", "switched off"
+    if state == "asserted" and (_CITED.search(part.heading) or _CITED.search(body)):
+        return "other", "a citation"
     if state == "asserted" and is_elsewhere(part) and not is_own(body):
         return "other", f"under the heading {part.heading!r}"
     if state == "asserted" and (whose := _other_subject(body, start, name)):
@@ -308,6 +312,12 @@ def _options(body: str, part: Segment, hits) -> str:
     return ""
 
 
+def _is_weighed(setting: str) -> bool:
+    """Whether a setting is the weight of a term: `l1_loss_weight: 0.1`, not `loss = l1 + weight * kl`."""
+    key = re.split(r"[=:|]", setting.strip("| "), maxsplit=1)[0]
+    return bool(_WEIGHED.search(key) or re.search(r"#.*\bauxiliary\b", setting))
+
+
 def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[str, str]:
     parts = list(_PART.finditer(clause))
     if parts and term.family != "reinforcement":
@@ -328,7 +338,7 @@ def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[s
         and not re.search(r"\b(?:polic(?:y|ies)|actor)\b", clause, re.I)
     ):
         return "component", "critic"
-    if part.kind in ("setting", "row") and _WEIGHED.search(body):
+    if part.kind in ("setting", "row") and _is_weighed(body):
         return "auxiliary", ""
     beside = _BESIDE.search(clause)
     whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
@@ -340,4 +350,5 @@ def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[s
         return "auxiliary", ""
     if _FIRST_STAGE.search(clause) and not _LAST_STAGE.search(clause):
         return "earlier_stage", ""
-    return "main", ""
+    # A family word in "... afterwards RL improves it" tells the last stage.
+    return "main", LAST_STAGE if not term.form and _LAST_STAGE.search(clause) else ""

@@ -85,7 +85,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "chunk",
-        rf"\b(?:next|future)\s{_N}\s(?:\w+\s)?(?:actions|action steps|joint)",
+        rf"\b(?:next|future|following)\s{_N}\s(?:\w+\s)?(?:actions|action steps|joint)",
         "",
         r"past|video|frames",
     ),
@@ -104,7 +104,7 @@ RULES: tuple[Rule, ...] = (
     _rule("chunk", rf"\bsequences?\sof\s{_N}\s(?:\w+\s)?actions", "", r"past|history|demonstr"),
     _rule(
         "chunk",
-        rf"\b(?:predict|output|generat|produc|emit|denois|"
+        rf"\b(?:predict|output|generat|produc|emit|yield|denois|"
         rf"decod)\w*\s(?:\w+\s)?{_N}\s(?:\w+\s)?actions?\s(?:at once|at a time|per (?:call|inference|"
         rf"forward|query|pass|step)|in parallel|jointly|ahead|simultaneously|with|in)\b",
         "",
@@ -141,6 +141,11 @@ RULES: tuple[Rule, ...] = (
         rf"tokens?)s?\s\(\D{{0,12}}{_N}\s(?:[\w-]+\s)?steps\)",
         _DENOISED,
         _TRAINED,
+    ),
+    _rule(
+        "inference_steps",
+        rf"\b(?:for|at|during) (?:inference|sampling|test(?: time)?)\s*[:=]\s*{_N}\b",
+        r"(?:denois|diffus|flow|ddim|sampl)\w*[^.]*\b(?:steps|iterations|timesteps)",
     ),
     _rule("inference_steps", rf"\bNFEs?\s*(?:of|=|is|:)?\s*{_N}"),
     _rule(
@@ -188,7 +193,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "inference_steps",
         rf"\b(?:euler|ddim|ddpm|ode|dpm)[^.;\d]{{0,40}}?\b(?:with|for|using|"
-        rf"in)\s{_N}\s(?:(?!diffusion|nois|train)[\w-]+\s){{0,2}}?(?:steps|iterations)\b",
+        rf"in)\s{_N}\s(?:(?!diffusion|nois|train)[\w-]+\s){{0,2}}?(?:steps|iterations|timesteps)\b",
         "",
         r"during training|\btrained with",
     ),

@@ -131,8 +131,9 @@ def pairs(text: str, parts: list[Segment]) -> list[Pair]:
                     header = ["", ""]
             found.extend(_row(part, cells, header))
         elif part.kind == "setting":
-            found.extend(_setting(part, body, above))
-            found.extend(_loose(part, body))
+            plain = list(_setting(part, body, above))
+            taken = {pair.start for pair in plain}
+            found.extend([*plain, *(pair for pair in _loose(part, body) if pair.start not in taken)])
         elif part.kind != "heading":
             found.extend(_loose(part, body))
             named = _named(part, body, named, found)

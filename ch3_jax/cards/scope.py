@@ -61,8 +61,9 @@ _AWAY = re.compile(
     re.I,
 )
 _COMPARED = re.compile(
-    r"\b(?:compar(?:ed|es|ing|able) (?:to|with|against)|in comparison (?:to|with)|relative to|"
-    r"versus|vs\.?|outperform\w*|surpass\w*|than|"
+    r"\b(?:compar(?:ed|es|ing|able) (?:(?:it|this|them|our \w+) )?(?:to|with|against)|in "
+    r"comparison (?:to|with)|relative to|"
+    r"versus|vs\.?|outperform\w*|(?:matched|matches|rivals|on par with)(?= \w)|surpass\w*|than|"
     r"beats?|superior to|similar(?:ly)? to|analogous(?:ly)? to|akin to|resembl\w+|reminiscent of|"
     r"same (?:way|manner|fashion|spirit) (?:that|as|in which)|differences? (?:from|between|to|"
     r"with)|differs? from|related to|cf\.?|"

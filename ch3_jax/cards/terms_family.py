@@ -39,7 +39,8 @@ TERMS: tuple[Term, ...] = (
         "",
         (
             0.85,
-            r"\bbehaviou?r(?:al)?[-\s]clon\w+|\bimitation[-\s]learning\b|\bsupervised[-\s](?:imitation "
+            r"\bbehaviou?r(?:al)?[-\s]clon\w+|\bimitation[-\s]learning\b|\b(?:by|through|via|pure|"
+            r"purely) imitation\b|\bsupervised[-\s](?:imitation "
             r")?(?:learning|fine-?tuning|regression|training|objective|loss|policy)|\blearning from "
             r"demonstrations?\b|\b(?:lifelong )?imitation learning\b",
         ),

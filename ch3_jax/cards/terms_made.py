@@ -27,6 +27,7 @@ TERMS: tuple[Term, ...] = (
             r"sampling|ODE|"
             r"steps?|timesteps?)\b|\baction flows?\b|\bflow_(?:loss|head|steps|timesteps|matching)\w*",
         ),
+        (0.7, r"\b(?:actions?|x_?1)\s*-\s*(?:noise|x_?0|eps\w*)\b|\bnoise\s*-\s*(?:actions?|x_?1)\b"),
         (
             0.65,
             r"\beuler (?:integration|steps?|solver)[^.|]{0,60}\b(?:denois\w*|action|flow|noise)|"
