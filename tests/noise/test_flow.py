@@ -79,6 +79,10 @@ def test_e7_law_of_pi0():
 def test_time_laws(law, cdf):
     share = np.asarray(TIME_LAWS[law](jax.random.key(1), 20_000), np.float64)
     assert stats.kstest(share, cdf).pvalue > 1e-3
+    for direction in ("noise_at_0", "noise_at_1"):
+        quantile = linear_path(direction, time_law=law).quantile(np.array([0.1, 0.5, 0.9]))
+        noise = quantile if direction == "noise_at_1" else 1 - quantile
+        np.testing.assert_allclose(cdf(noise), [0.1, 0.5, 0.9], atol=1e-9)
     # The same key is the same noise in both directions.
     ours = linear_path(time_law=law).draw_time(jax.random.key(1), 5)
     theirs = linear_path("noise_at_1", time_law=law).draw_time(jax.random.key(1), 5)

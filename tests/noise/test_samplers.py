@@ -228,6 +228,11 @@ def test_e6_clip(name):
     network = Denoiser(lambda x, t: jnp.full_like(x, 0.3), "eps", process)
     clipped = make_sampler(name, process, steps=1, clip=1.0).run(network, x, KEY)
     assert float(clipped[0, 0]) == pytest.approx(1.0, abs=1e-6)
+    ends = np.array([-0.5], np.float32), np.array([2.0], np.float32)
+    kept = make_sampler(name, process, steps=1, clip=ends).run(network, x, KEY)
+    assert float(kept[0, 0]) == pytest.approx(2.0, abs=1e-6)
+    with pytest.raises(InputError, match="clip"):
+        make_sampler(name, process, steps=1, clip=ends[::-1])
     free = make_sampler(name, process, steps=1).run(network, x, KEY)
     assert float(free[0, 0]) == pytest.approx(2.5, abs=1e-5)
 
