@@ -14,6 +14,7 @@ References:
   Harkema et al., ConText (2009): the same for who, when and whether.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ _PHRASE_END = re.compile(
 )
 _MAIN_SUBJECT = re.compile(
     r",\s+(?=(?:we|our|ours|it|its|this|these|the|here|i)\b|[A-Z][\w\-+.π]*\s+(?!and\b|or\b|nor\b|"
-    r"et\b)(?:\w+ly\s+)?[a-z]{2,}|(?!which\b|that\b|who\b|where\b)\S+\s+(?:uses?|is|are|trains?|"
+    r"et\b)(?:\w+ly\s+)?[a-z]{2,}|(?!which\b|that\b|who\b|where\b)(?:\S+\s+){1,3}?(?:uses?|is|are|trains?|"
     r"predicts?|learns?|regress\w*|minimi[sz]es?)\b)"
 )
 _OTHERS = re.compile(
@@ -191,7 +192,8 @@ _CLAUSE_START = re.compile(
 )
 
 
-def scopes(sentence: str) -> list[Scope]:
+@functools.lru_cache(maxsize=1024)  # Losses, numbers and output ask about the same sentences.
+def scopes(sentence: str) -> tuple[Scope, ...]:
     """Every scope that the triggers of one sentence open.
 
     Args:
@@ -205,7 +207,7 @@ def scopes(sentence: str) -> list[Scope]:
       >>> [(text[s.start : s.end], s.status) for s in scopes(text)]
       [(' A, which predicts tokens', 'negated'), (' MSE', 'negated')]
     """
-    return [
+    return (
         *_prepositions(sentence),
         *_denials(sentence),
         *_replacements(sentence),
@@ -213,10 +215,10 @@ def scopes(sentence: str) -> list[Scope]:
         *_offered(sentence),
         *_subjects(sentence),
         *_perhaps(sentence),
-    ]
+    )
 
 
-def status(sentence_scopes: list[Scope], start: int, end: int) -> tuple[str, str]:
+def status(sentence_scopes: tuple[Scope, ...], start: int, end: int) -> tuple[str, str]:
     """(status, the trigger) of [start, end); ("asserted", "") outside every scope.
 
     The strongest scope wins: a denial over a comparison over an option.
