@@ -130,8 +130,8 @@ def linear_path(direction: str = "noise_at_0", *, time_law: str = "uniform") -> 
         return jnp.clip(1 - share if forward else share, 0, 1)
 
     def quantile(share: np.ndarray) -> np.ndarray:
-        noise = _QUANTILES[time_law](np.asarray(share, np.float64))
-        return 1 - noise if forward else noise
+        share = np.asarray(share, np.float64)
+        return 1 - _QUANTILES[time_law](1 - share) if forward else _QUANTILES[time_law](share)
 
     def grid(steps: int) -> Grid:
         require_steps(steps)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from ch3_jax.errors import InputError
 from ch3_jax.noise.corruption import convert, corrupt, target
-from ch3_jax.noise.flow import TIME_LAWS, linear_path
+from ch3_jax.noise.flow import DIRECTIONS, TIME_LAWS, linear_path
 
 A = jnp.array([[0.5, -0.25], [1.0, 0.0]])
 N = jnp.array([[1.0, -1.0], [0.5, 2.0]])
@@ -79,10 +79,9 @@ def test_e7_law_of_pi0():
 def test_time_laws(law, cdf):
     share = np.asarray(TIME_LAWS[law](jax.random.key(1), 20_000), np.float64)
     assert stats.kstest(share, cdf).pvalue > 1e-3
-    for direction in ("noise_at_0", "noise_at_1"):
-        quantile = linear_path(direction, time_law=law).quantile(np.array([0.1, 0.5, 0.9]))
-        noise = quantile if direction == "noise_at_1" else 1 - quantile
-        np.testing.assert_allclose(cdf(noise), [0.1, 0.5, 0.9], atol=1e-9)
+    quantiles = [linear_path(d, time_law=law).quantile(np.array([0.1, 0.5, 0.9])) for d in DIRECTIONS]
+    np.testing.assert_allclose(cdf(1 - quantiles[0]), [0.9, 0.5, 0.1], atol=1e-9)
+    np.testing.assert_allclose(cdf(quantiles[1]), [0.1, 0.5, 0.9], atol=1e-9)
     # The same key is the same noise in both directions.
     ours = linear_path(time_law=law).draw_time(jax.random.key(1), 5)
     theirs = linear_path("noise_at_1", time_law=law).draw_time(jax.random.key(1), 5)
