@@ -1,0 +1,1 @@
+"""What can be broken in a training run, on purpose: pure changes, each with a healthy look-alike."""
