@@ -13,6 +13,7 @@ from ch3_jax.cards.vocabulary import FAMILY_OF, IMPLIED
 _PLAIN = ("mse", "l1", "huber", "cross_entropy", "bce", "nll")
 # What is "similar to PPO" is of its kind; what "outperforms PPO" may be anything.
 _KIN = ("differ", "similar", "like", "same", "akin", "analog")
+_MOST = 5  # main losses of one system; a text with more of them, of several families, is about several
 _REPRESENTS = ("vq", "contrastive", "jepa", "reconstruction")
 _WORDS = {"supervised": "supervised", "reinforcement": "reinforcement", "self_supervised": "self-supervised"}
 
@@ -46,6 +47,7 @@ def decide(mentions: list[Mention]) -> Decision:
     options = _forms([m for m in offered if m.term.form])
     main, parts = _critics(main, parts, words)
     main = _without_implied(main)
+    named = main
     main, parts = _representations(main, parts)
     main, beside = _beside_reward(main, beside)
     taken = {f[0] for f in main}
@@ -67,7 +69,9 @@ def decide(mentions: list[Mention]) -> Decision:
         )
         for form, weight, mention, _, of in rows
     )
-    family, confidence, mention, reason = _family(main, options, offered, words, parts, beside, weak)
+    family, confidence, mention, reason = _of_many(named) or _family(
+        main, options, offered, words, parts, beside, weak
+    )
     if not forms and not mentions:
         reason = "no loss, target or reward is named"
     elif (
@@ -133,6 +137,14 @@ def _without_implied(forms):
     return [f for f in forms if f[0] not in implied]
 
 
+def _of_many(named):
+    """No family where so many losses are used that several systems must be meant."""
+    if len(named) <= _MOST or len({f[3] for f in named}) < 2:
+        return None
+    names = ", ".join(FORMS[f[0]] for f in named[:_MOST])
+    return "unknown", 0.6, named[0][2], f"it speaks of several systems, and no loss stands out: {names} ..."
+
+
 def _family(main, options, offered, words, parts, beside, weak):
     spoken = _by_family(words)
     if main and all(f[0] == "cvae" for f in main) and "reinforcement" in spoken:
@@ -145,6 +157,14 @@ def _family(main, options, offered, words, parts, beside, weak):
         )
     if main:
         families = {f[3] for f in main}
+        if len(main) > _MOST and len(families) > 1:
+            names = ", ".join(FORMS[f[0]] for f in main[:_MOST])
+            return (
+                "unknown",
+                0.6,
+                main[0][2],
+                f"it speaks of several systems, and no loss stands out: {names} ...",
+            )
         family = _leading(main, families, spoken)
         best = max((f for f in main if f[3] == family), key=lambda f: f[1], default=None)
         if best is None:

@@ -264,7 +264,11 @@ def _optimizer_number(own, has, parents, value):
         return "decay_steps", value
     if has & {"wd"} or "weight decay" in joined:
         return "weight_decay", value
-    if has & {"ema"} and has & {"decay", "rate", "max", "value", "momentum", "ema"} and 0.5 < value < 1:
+    if (
+        (has | parents) & {"ema"}
+        and has & {"decay", "rate", "max", "value", "momentum", "ema"}
+        and 0.5 < value < 1
+    ):
         return "ema_decay", value
     if (has & {"clip", "clipping", "max"} and has & {"grad", "gradient", "norm"}) and not has & {
         "eps",

@@ -91,6 +91,14 @@ _ELSEWHERE = re.compile(
 )
 _CITED = re.compile(r"\bcit(?:e|ation|ing)\b|acknowledg|licen[sc]e", re.I)
 _BACKGROUND = re.compile(r"background|preliminar|introduction|motivation", re.I)
+_LONG = 1500
+_OURS = re.compile(
+    r"\b(?:we|our|ours|this (?:model|policy|method|work|checkpoint)|the (?:proposed|final|"
+    r"resulting)|the (?:model|policy|network|"
+    r"action expert|action head|training objective|loss)(?= (?:is|are|was|uses|minimi|predict|"
+    r"learn|consists)))\b",
+    re.I,
+)
 _OWN = re.compile(r"\b(?:we|our|ours)\b", re.I)
 # Names of algorithms are written small in configurations.
 _ALGORITHM = re.compile(
@@ -137,7 +145,35 @@ def mentions(text: str, parts: list[Segment]) -> list[Mention]:
         line = Line(text, part.start, part.end)
         if not (part.kind == "heading" and _ELSEWHERE.search(line.text)):
             out.extend(_of_itself(_in_sentence(line, part, index, name), line.text, itself))
-    return out
+    return _own_first(out, text, parts, name) if len(text) > _LONG else out
+
+
+def _own_first(found: list[Mention], text: str, parts: list[Segment], name: str) -> list[Mention]:
+    """In a long text that names losses of several families, those that it says of its own system.
+
+    A paper speaks of everybody's losses before it comes to its own: "we train", "our policy", its name.
+    """
+    main = [m for m in found if m.status == "asserted" and m.role == "main" and m.term.form]
+    if len({m.term.family for m in main}) < 2:
+        return found
+
+    def own(mention: Mention) -> bool:
+        part = parts[mention.sentence]
+        said = text[part.start : part.end]
+        return part.kind == "setting" or bool(_OURS.search(said)) or (len(name) > 2 and name in said)
+
+    kept = {m.term.form for m in main if own(m)}
+    if not kept:
+        return found
+    return [
+        m._replace(status="other", because="not said of the text's own system")
+        if m.status == "asserted"
+        and m.role == "main"
+        and (m.term.form or not own(m))
+        and m.term.form not in kept
+        else m
+        for m in found
+    ]
 
 
 def is_elsewhere(part: Segment) -> bool:

@@ -110,7 +110,8 @@ def clean(text: str) -> str:
     text = re.sub(r"\$(?=\s*~?\d[\d.,]*\s*\$)|(?<=\d)\s?\$", lambda m: " " * len(m.group()), text)
     text = text.replace("**", "  ").replace("`", " ").replace("’", "'").replace("‐", "-").replace("‑", "-")
     text = re.sub(r"(?<![\w*\s])\*(?=\s)|(?<=\s)\*(?=\w)|(?<=\w)\*(?=[\s.,;:!?)])", " ", text)
-    return re.sub(r"(?<=\s)_(?=[a-zA-Z])|(?<=[a-zA-Z])_(?=[\s.,;:!?)])", " ", text)
+    # "_so_", but not a key such as `_target_:`.
+    return re.sub(r"(?<![^\s(])_([A-Za-z][^_\n]*?[\w.!?])_(?=[\s.,;!?)]|$)", r" \1 ", text)
 
 
 def _gap_of_tag(match: re.Match) -> str:
