@@ -157,14 +157,6 @@ def _family(main, options, offered, words, parts, beside, weak):
         )
     if main:
         families = {f[3] for f in main}
-        if len(main) > _MOST and len(families) > 1:
-            names = ", ".join(FORMS[f[0]] for f in main[:_MOST])
-            return (
-                "unknown",
-                0.6,
-                main[0][2],
-                f"it speaks of several systems, and no loss stands out: {names} ...",
-            )
         family = _leading(main, families, spoken)
         best = max((f for f in main if f[3] == family), key=lambda f: f[1], default=None)
         if best is None:

@@ -237,14 +237,15 @@ def test_any_text_gives_a_reading_of_the_vocabulary(texts, noise):
 
 def test_a_paper_that_speaks_of_everybody_is_read_for_its_own_loss():
     others = (
-        "Autoregressive models predict tokens with cross-entropy. Behavior cloning with an MSE loss is simple. "
-        "Offline RL with CQL uses rewards. "
+        "Autoregressive models predict tokens with cross-entropy. "
+        "Behavior cloning with an MSE loss is simple. Offline RL with CQL uses rewards. "
     )
     text = (
-        "Kestrel: a policy for two arms\n\nAbstract\n\nWe present Kestrel. Diffusion policies denoise actions "
-        f"over many steps, and PPO needs simulation.\n\n1 Introduction\n\n{others * 12}\n\n3 Method\n\nWe train the "
-        "action expert with conditional flow matching on chunks of 32 actions.\n\n4 Experiments\n\nThe baselines "
-        "are trained with L1.\n"
+        "Kestrel: a policy for two arms\n\nAbstract\n\nWe present Kestrel. "
+        "Diffusion policies denoise actions over many steps, and PPO needs simulation.\n\n"
+        f"1 Introduction\n\n{others * 12}\n\n"
+        "3 Method\n\nWe train the action expert with conditional flow matching on chunks of 32 actions.\n\n"
+        "4 Experiments\n\nThe baselines are trained with L1.\n"
     )
     labels = read(text).labels()
     assert (labels["family"], labels["form"], labels["chunk"]) == ("self_supervised", ["flow_matching"], 32)
@@ -252,8 +253,8 @@ def test_a_paper_that_speaks_of_everybody_is_read_for_its_own_loss():
 
 def test_a_text_about_many_systems_is_not_one_reading():
     text = (
-        "A uses flow matching. B is trained with PPO. C minimizes cross-entropy. D uses SAC. E regresses with an "
-        "L1 loss. F is trained with InfoNCE. G uses consistency training."
+        "A uses flow matching. B is trained with PPO. C minimizes cross-entropy. D uses SAC. "
+        "E regresses with an L1 loss. F is trained with InfoNCE. G uses consistency training."
     )
     found = read(text)
     assert found.family.value == "unknown"
