@@ -1,6 +1,7 @@
 r"""A manipulator Jacobian and a loss gradient are the same object: see it, in numbers and in three pictures.
 
   python -m experiments.jacobian --arm=panda [--q=0,-0.785,0,-2.356,0,1.571,0.785] [--json] [--out=DIR]
+  python -m experiments.jacobian --arm=robot.urdf --tip=tool0 [--base=base_link]
 
 prints where the tip is, J, its singular values, and how far forward mode, reverse mode, the analytic
 columns and central differences agree (float32: 4e-7 and, for the differences, 1e-4; float64: 1e-15 and 1e-9).
@@ -32,9 +33,15 @@ from ch3_jax.kinematics import quaternions
 from ch3_jax.kinematics.arm import Arm, arm_names, load_arm
 from ch3_jax.kinematics.forward import forward, twist_of_slope
 from ch3_jax.kinematics.jacobian import PARTS, manipulability, pose_and_jacobian, singular_values
+from ch3_jax.kinematics.urdf import read_arm
 from experiments import entry
 
-flags.DEFINE_string("arm", "panda", "one of: " + ", ".join(arm_names()))
+_SUFFIXES = (".urdf", ".xml", ".mjcf")
+flags.DEFINE_string("arm", "panda", "a URDF or MJCF file with --tip, or one of: " + ", ".join(arm_names()))
+flags.DEFINE_string(
+    "tip", None, "of a file: the link (URDF), or the body or site (MJCF), whose pose is given"
+)
+flags.DEFINE_string("base", None, "of a file: the link or body that poses are given in; by default the root")
 flags.DEFINE_list("q", None, "joint angles, rad (or m), separated by commas; by default a bent posture")
 flags.DEFINE_boolean("json", False, "print one object of JSON instead of text")
 
@@ -45,11 +52,37 @@ _BLUE, _ORANGE, _GREEN, _PURPLE, _INK = "#0072B2", "#D55E00", "#009E73", "#AA449
 
 def main(_: list[str]) -> None:
     f = flags.FLAGS
-    arm = load_arm(f.arm)
+    arm = chosen(f.arm, f.tip, f.base)
     facts = describe(arm, configuration(arm, f.q))
     if f.out:
         facts["pictures"] = [str(path) for path in pictures(Path(f.out), points=41 if f.smoke else 401)]
     print(json.dumps(facts) if f.json else text(facts))
+
+
+def chosen(name: str, tip: str | None, base: str | None) -> Arm:
+    """The arm of the command line: a table by its name, or a chain of a file.
+
+    Raises:
+      InputError: a file without a tip, a tip without a file, or what `load_arm` and `read_arm` refuse.
+    """
+    is_file = Path(name).suffix.lower() in _SUFFIXES or Path(name).is_file() or "/" in name
+    if is_file and tip is None:
+        raise InputError(
+            "--tip is missing.",
+            got=f"--arm={name}",
+            expected="the name of a link (URDF), or of a body or site (MJCF), of that file",
+            cause="a file describes a tree of links, and only you know which is the tip",
+            fix="--tip=tool0; a wrong name lists those that are there",
+        )
+    if not is_file and (tip or base):
+        raise InputError(
+            "--tip and --base are for files.",
+            got=f"--arm={name} with --tip={tip} --base={base}",
+            expected="a path that ends in .urdf, .xml or .mjcf, or no --tip and no --base",
+            cause="a table of an arm has its tip and base",
+            fix="leave them out, or name a file",
+        )
+    return read_arm(name, tip, base) if is_file else load_arm(name)
 
 
 def configuration(arm: Arm, words: list[str] | None) -> np.ndarray:

@@ -2,10 +2,10 @@
 installed.
 
 `pinocchio_reference.json` was written once by Pinocchio 4.1.0 in float64: three configurations per arm, drawn
-uniformly within the limits, `framesForwardKinematics` and `computeFrameJacobian` with LOCAL_WORLD_ALIGNED. The
-Panda's model there is the URDF of example-robot-data 6.0.0 (tip panda_link8), a source of its own; the other
-five were given the joint placements of `third_party/arms`, so they check the kinematics and not the table. Files
-from other packages are in test_urdf.py.
+uniformly within the limits, by `framesForwardKinematics` and `computeFrameJacobian`, LOCAL_WORLD_ALIGNED.
+The Panda's model there is the URDF of example-robot-data 6.0.0 (tip panda_link8), a source of its own; the
+other five were given the joint placements of `third_party/arms`, so they check the kinematics and not the
+table. Files from other packages are in test_urdf.py.
 """
 
 import json
@@ -30,8 +30,7 @@ def test_frozen_numbers_of_pinocchio(name):
     assert set(REFERENCE) == set(arm_names())
     arm = load_arm(name)
     q, position, rotation, jacobian = (
-        np.array([row[key] for row in REFERENCE[name]])
-        for key in ("q", "position", "rotation", "jacobian")
+        np.array([row[key] for row in REFERENCE[name]]) for key in ("q", "position", "rotation", "jacobian")
     )
     with jax.enable_x64(True):
         pose, j = pose_and_jacobian(arm, jnp.asarray(q))

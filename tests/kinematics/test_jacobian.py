@@ -11,7 +11,7 @@ import pytest
 from jax.test_util import check_grads
 from scipy.spatial.transform import Rotation
 
-from ch3_jax.kinematics import rotations, transforms
+from ch3_jax.kinematics import operators, rotations, transforms
 from ch3_jax.kinematics.arm import arm_names, load_arm, make_arm
 from ch3_jax.kinematics.chain import sin_cos
 from ch3_jax.kinematics.forward import _general, forward, twist_of_slope
@@ -26,7 +26,9 @@ from ch3_jax.kinematics.jacobian import (
 pytestmark = pytest.mark.filterwarnings("ignore:.*outside the limits:UserWarning")
 
 
-@pytest.fixture(params=(np.float32, np.float64), ids=("float32", "float64"))
+@pytest.fixture(
+    params=(np.float32, pytest.param(np.float64, marks=pytest.mark.slow)), ids=("float32", "float64")
+)
 def dtype(request):
     with jax.enable_x64(request.param is np.float64):
         yield request.param
@@ -116,7 +118,9 @@ def test_two_links_by_hand():
     )
 
 
-@pytest.mark.parametrize("name", arm_names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "panda" else pytest.mark.slow) for name in arm_names()]
+)
 def test_pose_and_jacobian_against_numpy(name, dtype):
     arm = load_arm(name)
     q = random_q(arm, 300, dtype)
@@ -130,7 +134,7 @@ def test_pose_and_jacobian_against_numpy(name, dtype):
     np.testing.assert_allclose(jnp.moveaxis(last, -1, 0), j, atol=atol)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", (pytest.param(0, marks=pytest.mark.slow), 1, 2))
 def test_chains_with_nothing_special_slides_and_mimics(seed):
     with jax.enable_x64(True):
         mimic = {
@@ -188,6 +192,7 @@ def test_frames_are_tied_by_the_adjoint(dtype):
         jacobian(arm, q, "world")
 
 
+@pytest.mark.slow
 def test_derivative_of_a_rotation_vector_is_not_the_angular_velocity():
     arm = load_arm("panda")
     with jax.enable_x64(True):
@@ -201,6 +206,7 @@ def test_derivative_of_a_rotation_vector_is_not_the_angular_velocity():
         )
 
 
+@pytest.mark.slow
 def test_every_way_to_batch_is_the_same():
     arm = load_arm("panda")
     q = random_q(arm, 6).reshape(2, 3, 7)
@@ -230,7 +236,7 @@ def test_every_way_to_batch_is_the_same():
 
 def test_tiles_do_not_show():
     arm = load_arm("panda")
-    for n in (1, 2, 511, 512, 513, 1300):
+    for n in (1, 1300):  # one sample, and a last tile that overlaps the one before
         q = random_q(arm, n, seed=n)
         j = jacobian(arm, q)
         np.testing.assert_allclose(j[-1], jacobian(arm, q[-1]), atol=3e-7)
@@ -245,6 +251,7 @@ def test_tiles_do_not_show():
     np.testing.assert_allclose(jnp.moveaxis(step(jnp.zeros((6, 7, 1300)), q.T), -1, 0), j, atol=3e-7)
 
 
+@pytest.mark.slow
 def test_calibration_gradients_through_a_variable_arm():
     # d tip / d flange length is the tip's z axis; the variable chain agrees with the constant one
     arm = load_arm("panda")
@@ -272,26 +279,28 @@ def test_singular_values_and_their_slopes_stay_finite_at_a_singularity():
 
 
 def test_the_compiled_program_stays_small():
-    """No release of the compiler may blow up the chain unseen: operations per Jacobian, and seconds to
-    compile."""
-    import time
-
+    """No release of the compiler may blow up the chain unseen, its operations per Jacobian or its length,
+    which is what takes time to compile."""
     arm, batch = load_arm("panda"), 4096
     q = jnp.zeros((batch, 7), jnp.float32)
     fk = lambda q: forward(arm, q)  # noqa: E731
-    # XLA counts the body of a loop once, so these are per tile of 512 and per joint: a lower bound on the
-    # work, and an upper bound on what fusion has repeated (a chain unrolled and fused counts 9,000).
-    for function, flops in ((lambda q: jacobian(arm, q), 250), (jax.vmap(jax.jacfwd(fk)), 500)):
-        start = time.process_time()
+    # XLA counts the body of a loop once, that is one tile of 512 samples: 370 flops are the least for a
+    # Jacobian with its sines, 224 of them counted without; a chain unrolled and fused counts 9,000 and does
+    # not compile in minutes. Measured: 640 and 1,450 per sample, 1,070 and 1,310 lines.
+    for function, flops, lines in (
+        (lambda q: jacobian(arm, q), 800, 1600),
+        (jax.vmap(jax.jacfwd(fk)), 1800, 2000),
+    ):
         compiled = jax.jit(function).lower(q).compile()
-        assert time.process_time() - start < 6
-        assert compiled.cost_analysis()["flops"] / batch < flops
+        assert compiled.cost_analysis()["flops"] / operators.TILE < flops
         text = compiled.as_text()
-        assert text.count(" multiply(") < 700, text.count(" multiply(")
+        assert text.count("\n") < lines, text.count("\n")
+        assert text.count(" multiply(") < 300, text.count(" multiply(")
         memory = compiled.memory_analysis()
         assert memory.temp_size_in_bytes < 700 * batch + 3e6
 
 
+@pytest.mark.slow
 def test_memory_is_linear_in_the_batch():
     arm = load_arm("panda")
     f = jax.jit(lambda q: jacobian(arm, q))
@@ -303,7 +312,7 @@ def test_memory_is_linear_in_the_batch():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", arm_names())
+@pytest.mark.parametrize("name", ("panda", "vx300s"))
 def test_ten_thousand_configurations(name):
     arm = load_arm(name)
     q = random_q(arm, 10_000, np.float32, 1)

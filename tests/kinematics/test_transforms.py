@@ -11,7 +11,9 @@ from ch3_jax.kinematics import conventions, rotations, transforms
 from ch3_jax.kinematics.transforms import Pose
 
 
-@pytest.fixture(params=(np.float32, np.float64), ids=("float32", "float64"))
+@pytest.fixture(
+    params=(np.float32, pytest.param(np.float64, marks=pytest.mark.slow)), ids=("float32", "float64")
+)
 def dtype(request):
     with jax.enable_x64(request.param is np.float64):
         yield request.param
@@ -83,6 +85,7 @@ def test_round_trip_has_slope_one_even_at_identity(dtype):
     )
 
 
+@pytest.mark.slow
 def test_left_jacobian_is_the_slope_of_exp():
     # spatial twist of d exp: (dp - vee(dR R^T) x p, vee(dR R^T)) = J_l dx
     with jax.enable_x64(True):
