@@ -3,8 +3,14 @@
   python -m experiments.train --loss=ce
 
 trains SmallPolicy by cross-entropy on 256 bins per action dimension, on a million embedded pairs, and ends
-within 1 % of the theoretical floor of 3.5491 nats, in about a minute on two cores. `--data` takes a folder:
-RLDS/TFDS, Push-T's zarr, LeRobot v2.1 or v3.0. Everything is written to one run folder:
+within 1 % of the theoretical floor of 3.5491 nats, in about a minute on two cores.
+
+  python -m experiments.train --loss=flow --sampler=heun --sampling_steps=5
+
+trains another family: `mse l1 huber` (one number), `gmm cvae` (a law), `denoising ddpm flow consistency`
+(from noise), `infonce` (telling apart); an option that the loss has no use for is refused. A run that samples
+says at its end how far its samples are from the data. `--data` takes a folder: RLDS/TFDS, Push-T's zarr,
+LeRobot v2.1 or v3.0. Everything is written to one run folder:
 
   config.json  statistics.json  metrics.csv  events.out.*  curves.png  checkpoints/  summary.json
 
