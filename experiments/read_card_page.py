@@ -29,6 +29,8 @@ _LABELS = {
     "epochs": "epochs",
     "clip_norm": "gradient clip",
     "dtype": "dtype",
+    "gamma": "discount",
+    "reward": "reward",
     "ema_decay": "EMA decay",
 }
 _FAMILY = {"supervised": "supervised", "reinforcement": "reinforcement", "self_supervised": "self-supervised"}

@@ -100,7 +100,9 @@ def consequences(found: Mapping[str, Any], setup: Setup = Setup()) -> Consequenc
             averaging("l1" if forms[0] == "l1" else "mse", setup.mode_distance, _dims(found, setup))
         )
     if family == "reinforcement":
-        questions.append(discounting(found.get("gamma", 0.99), setup.episode_steps, "gamma" in found))
+        questions.append(
+            discounting(found.get("gamma", 0.99), setup.episode_steps, "gamma" in found, found.get("reward"))
+        )
         if "grpo" in forms:
             questions.append(silent_groups(found.get("group", 8), "group" in found))
     if set(forms) & {*_DENOISERS}:
@@ -145,7 +147,7 @@ def averaging(form: str, distance: float, dims: int | None = None) -> Question:
     )
 
 
-def discounting(gamma: float, steps: int, stated: bool) -> Question:
+def discounting(gamma: float, steps: int, stated: bool, reward: str | None = None) -> Question:
     """What a reward at the end of an episode is worth at its start.
 
     Example:
@@ -155,13 +157,13 @@ def discounting(gamma: float, steps: int, stated: bool) -> Question:
     value = gamma**steps
     reach = 1 / (1 - gamma) if gamma < 1 else math.inf
     needed = 0.5 ** (1 / steps)
+    kinds = {None: "reward not stated: ask which and how often", "dense": "a dense reward, by the text"}
+    kind = kinds.get(reward, "a sparse reward, by the text")
+    every = max(1, round(math.log(0.5) / math.log(gamma))) if gamma < 1 else steps
     text = (
-        f"gamma {gamma:g}{'' if stated else ' (not stated; the usual value)'}: a success after {steps} "
-        f"steps is worth "
-        f"{gamma:g}^{steps} = {value:.2g} at the start; credit reaches about {reach:.0f} steps back; "
-        f"to keep half of it, "
-        f"gamma {needed:.5f} or a reward every "
-        f"{max(1, round(math.log(0.5) / math.log(gamma))) if gamma < 1 else steps} steps"
+        f"{kind}; gamma {gamma:g}{'' if stated else ' (not stated; the usual value)'}: a success after {steps} steps "
+        f"is worth {gamma:g}^{steps} = {value:.2g} at the start; credit reaches about {reach:.0f} steps back; to keep "
+        f"half of it, gamma {needed:.5f} or a reward every {every} steps"
     )
     numbers = {"value_at_start": value, "reach_steps": reach, "gamma_for_half": needed}
     return Question("Which reward, how dense, and what is it worth at the start?", text, numbers)

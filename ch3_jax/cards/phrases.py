@@ -83,6 +83,11 @@ _SAMPLER = re.compile(
     re.I,
 )
 _PREDICTS = re.compile(r"\b(?P<n>epsilon|noise|v|velocity|sample|x_?0)[-\s]prediction\b", re.I)
+_REWARD = re.compile(
+    r"\b(?P<n>sparse|binary|terminal|outcome|success|dense|shaped|"
+    r"per-step)[-\s](?:[\w-]+\s){0,2}?(?:rewards?|success signal)\b",
+    re.I,
+)
 _RANGE = re.compile(
     r"^\s*(?:-|–|to|or|and|/|,)\s*(?:\d|(?:" + "|".join(NUMERALS) + r")\b)|^\s*[-–]\s*\d", re.I
 )
@@ -185,6 +190,9 @@ def _words(sentence: str, cuts: list[int]) -> list[Said]:
                 continue
             word = match["n"].lower().replace("-", " ")
             out.append(Said("schedule", keys.SCHEDULES.get(word, word), 0.9, match.start(), match.end()))
+    for match in _REWARD.finditer(sentence):
+        dense = re.match(r"dense|shaped|per-step", match["n"], re.I)
+        out.append(Said("reward", "dense" if dense else "sparse", 0.8, match.start(), match.end()))
     for match in _RATE.finditer(sentence):
         clause = _clause(sentence, cuts, match.start())
         word = (match["n"] or match["m"]).lower()

@@ -48,10 +48,10 @@ NAMES = (
         "dtype",
         "ema_decay",
     ),
-    *("lora_rank", "gamma", "control_hz", "action_dims"),
+    *("lora_rank", "gamma", "reward", "control_hz", "action_dims"),
 )
 _QUOTE = 160
-_WORTH = re.compile(r"\d|schedul|adam|sgd|precision|constant|" + "|".join(NUMERALS), re.I)
+_WORTH = re.compile(r"\d|schedul|adam|sgd|precision|constant|reward|" + "|".join(NUMERALS), re.I)
 _TOKENS = re.compile(
     r"\b(?:action|discrete|FAST)[-\s]tokens?\b|\b(?:discreti[sz]|tokeni[sz])\w*|"
     r"\bautoregressive\w*|\bnext[-\s]token\b|\bas (?:discrete )?tokens\b|\baction token\w*",

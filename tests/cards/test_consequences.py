@@ -40,6 +40,17 @@ def test_value_at_the_start():
     assert discounting(1.0, 10, True).numbers["value_at_start"] == 1
 
 
+def test_which_reward():
+    found = commitments.from_reading(
+        read("We fine-tune with PPO on a sparse binary reward with a discount of 0.98.")
+    )
+    assert (found["reward"], found["gamma"]) == ("sparse", 0.98)
+    question = consequences(found, Setup(episode_steps=100)).questions[0]
+    assert "a sparse reward" in question.answer
+    assert question.numbers["value_at_start"] == pytest.approx(0.98**100)
+    assert "not stated" in consequences({"form": ["ppo"]}).questions[0].answer
+
+
 def test_latency_against_chunk_and_period():
     found = {"form": ["flow_matching"], "inference_steps": 10, "chunk": 50}
     seen = latency(found, Setup(backbone_ms=40, head_ms=6, control_hz=50)).numbers
