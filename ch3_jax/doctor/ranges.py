@@ -55,14 +55,19 @@ def outliers(view: View) -> Iterator[Finding]:
 def tiny_ranges(view: View) -> Iterator[Finding]:
     """Dimensions whose middle 98 % are far narrower than those of their siblings."""
     free = np.flatnonzero(view.moving & ~view.discrete)
-    low, high = np.quantile(view.action[free], (0.01, 0.99), axis=1) if len(free) else ((), ())
-    width = dict(zip(free.tolist(), np.subtract(high, low).tolist(), strict=True))
+    if not len(free):
+        return
+    low, high = np.quantile(view.action[free], (0.01, 0.99), axis=1)
+    width = dict(zip(free.tolist(), (high - low).tolist(), strict=True))
     units = view.facts.action_units or ()
     units = units if len(units) == len(view.action) else ("",) * len(view.action)
-    for j in free.tolist():
-        others = [width[i] for i in siblings(view.action_names, units, free.tolist(), j)]
-        usual = float(np.median(others)) if others else 0.0
-        if not others or width[j] >= _TINY * usual:
+    usual_of: dict[int, float] = {}
+    for j, family in families(view.action_names, units, free.tolist()).items():
+        # A family is one list, shared by its members: its median is taken once.
+        if id(family) not in usual_of:
+            usual_of[id(family)] = float(np.median([width[i] for i in family]))
+        usual = usual_of[id(family)]
+        if width[j] >= _TINY * usual:
             continue
         yield Finding(
             1,
@@ -109,16 +114,29 @@ def clipped(view: View) -> Iterator[Finding]:
     )
 
 
-def siblings(names: tuple[str, ...], units: tuple[str, ...], candidates: list[int], j: int) -> list[int]:
-    """Dimensions of the same kind: the same name but for its number, or else the same unit; at least 2.
+def families(names: tuple[str, ...], units: tuple[str, ...], candidates: list[int]) -> dict[int, list[int]]:
+    """Dimensions of a kind, at least 3: the same name but for its number, or else the same unit.
 
-    >>> siblings(("joint_1", "joint_2", "joint_3", "grip"), ("",) * 4, [0, 1, 2, 3], 0)
-    [1, 2]
+    Args:
+      names: D names.
+      units: D units, "" where none is known.
+      candidates: the dimensions to sort.
+
+    Returns:
+      dimension -> all of its family, itself included; those without a family are left out.
+
+    >>> families(("joint_1", "joint_2", "joint_3", "grip"), ("",) * 4, [0, 1, 2, 3])
+    {0: [0, 1, 2], 1: [0, 1, 2], 2: [0, 1, 2]}
     """
-    same = [i for i in candidates if i != j and stem(names[i]) == stem(names[j])]
-    if len(same) < 2 and units[j] not in ("", "1"):
-        same = [i for i in candidates if i != j and units[i] == units[j]]
-    return same if len(same) >= 2 else []
+    found: dict[int, list[int]] = {}
+    for key in (lambda i: stem(names[i]), lambda i: units[i]):
+        groups: dict[str, list[int]] = {}
+        for i in candidates:
+            groups.setdefault(key(i), []).append(i)
+        for name, group in groups.items():
+            if len(group) >= 3 and name not in ("", "1"):
+                found.update({i: group for i in group if i not in found})
+    return found
 
 
 def used_bins(values: np.ndarray, low: float, high: float, bins: int = 256) -> float:

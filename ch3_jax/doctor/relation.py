@@ -15,6 +15,7 @@ Healthy robots lag their commands, so l > 0; l = 0 is a copy of the state or per
 be said about lags then.
 """
 
+import collections
 import dataclasses
 import functools
 import re
@@ -174,9 +175,10 @@ def by_name(view: View) -> list[tuple[int, int]]:
         key = _tokens(name)
         seen[key] = -1 if key in seen else i  # two states of one name command nothing
     keys = [_tokens(name) for name in view.action_names]
+    count = collections.Counter(keys)
     pairs = []
     for j, name in enumerate(view.action_names):
-        i = exact.get(name, seen.get(keys[j], -1) if keys[j] and keys.count(keys[j]) == 1 else -1)
+        i = exact.get(name, seen.get(keys[j], -1) if keys[j] and count[keys[j]] == 1 else -1)
         if i >= 0:
             pairs.append((j, i))
     return pairs

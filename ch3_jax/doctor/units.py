@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ch3_jax.doctor.finding import Finding
-from ch3_jax.doctor.ranges import siblings
+from ch3_jax.doctor.ranges import families
 from ch3_jax.doctor.relation import Relation, centred
 from ch3_jax.doctor.view import View, plain
 
@@ -78,30 +78,30 @@ def _ranges(view: View, relation: Relation) -> Iterator[tuple[int, Finding]]:
         (view.observation, view.observation_names, facts.observation_units),
     ):
         told = units if units and len(units) == len(names) else ("",) * len(names)
+        moving = np.flatnonzero(np.ptp(rows, axis=1) > 0).tolist()
+        kin = families(names, told, moving)
         # Cheap first: nothing that stays within a turn is in degrees and moves.
         for j in np.flatnonzero(np.maximum(rows.max(axis=1), -rows.min(axis=1)) > 2 * _TURN):
-            found = _beyond_a_turn(view, rows, names, told, int(j))
+            others = [i for i in kin.get(int(j), ())[:17] if i != j]
+            found = _beyond_a_turn(view, rows, names[j], told[j], int(j), others)
             if found is not None:
                 yield int(j) if rows is view.action else -1 - int(j), found
 
 
-def _beyond_a_turn(
-    view: View, rows, names: tuple[str, ...], units: tuple[str, ...], j: int
-) -> Finding | None:
-    if units[j] not in ("rad", "", "1"):
+def _beyond_a_turn(view: View, rows, name: str, unit: str, j: int, others: list[int]) -> Finding | None:
+    if unit not in ("rad", "", "1") or not others:
         return None
-    others = siblings(names, units, np.flatnonzero(np.ptp(rows, axis=1) > 0).tolist(), j)[:16]
     reach = {i: np.quantile(np.abs(rows[i]), (0.9, 0.999)) for i in (j, *others)}
-    if not others or reach[j][1] <= 2 * _TURN or any(reach[i][1] > _TURN for i in others):
+    if reach[j][1] <= 2 * _TURN or any(reach[i][1] > _TURN for i in others):
         return None
     ratio = float(rows[j].std()) / max(float(np.median([rows[i].std() for i in others])), 1e-12)
     split = _two_groups(*_widths(view, rows, j, others))
     if split is not None:
         mask = np.zeros(view.steps.episodes, bool)
         mask[split[0]] = True
-        return _some_episodes(view, names[j], mask, len(mask), split[1], "range within episodes")
+        return _some_episodes(view, name, mask, len(mask), split[1], "range within episodes")
     if reach[j][0] > 2 * _TURN and DEGREES / 5 < ratio < 5 * DEGREES:
-        return _beyond(names[j], ratio, float(reach[j][1]), max(float(reach[i][1]) for i in others))
+        return _beyond(name, ratio, float(reach[j][1]), max(float(reach[i][1]) for i in others))
     return None
 
 
@@ -158,7 +158,7 @@ def _widths(view: View, rows: np.ndarray, j: int, others: list[int]) -> tuple[np
 
 
 def _one_joint(view: View, j: int, ratio: float, usual: float) -> Finding:
-    name = view.action_names[j]
+    name = view.action_name
     return Finding(
         1,
         "unit_mix",
