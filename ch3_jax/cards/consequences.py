@@ -160,10 +160,11 @@ def discounting(gamma: float, steps: int, stated: bool, reward: str | None = Non
     kinds = {None: "reward not stated: ask which and how often", "dense": "a dense reward, by the text"}
     kind = kinds.get(reward, "a sparse reward, by the text")
     every = max(1, round(math.log(0.5) / math.log(gamma))) if gamma < 1 else steps
+    guess = "" if stated else " (not stated; the usual value)"
     text = (
-        f"{kind}; gamma {gamma:g}{'' if stated else ' (not stated; the usual value)'}: a success after {steps} steps "
-        f"is worth {gamma:g}^{steps} = {value:.2g} at the start; credit reaches about {reach:.0f} steps back; to keep "
-        f"half of it, gamma {needed:.5f} or a reward every {every} steps"
+        f"{kind}; gamma {gamma:g}{guess}: a success after {steps} steps is worth {gamma:g}^{steps} = {value:.2g} "
+        f"at the start; credit reaches about {reach:.0f} steps back; to keep half of it, gamma {needed:.5f} or a "
+        f"reward every {every} steps"
     )
     numbers = {"value_at_start": value, "reach_steps": reach, "gamma_for_half": needed}
     return Question("Which reward, how dense, and what is it worth at the start?", text, numbers)

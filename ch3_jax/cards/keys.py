@@ -120,6 +120,15 @@ def words(key: str) -> list[str]:
     return [word for word in re.split(r"[^A-Za-z0-9]+", key.lower()) if word]
 
 
+_ALONE = (
+    ({"gamma", "discount"}, "gamma"),
+    ({"accumulate", "accumulation"}, "accumulate"),
+    ({"rank"}, "lora_rank"),
+    ({"beta1", "b1"}, "b1"),
+    ({"beta2", "b2"}, "b2"),
+)
+
+
 def meaning(pair: Pair) -> tuple[str, object] | None:
     """(name, value) of a setting, None for one that says nothing about the loss, the output or the optimizer.
 
@@ -287,13 +296,7 @@ def _optimizer_number(own, has, parents, value):
         return "steps", value
     if own == ["steps"] and value >= 1000:
         return "steps", value
-    for names, name in (
-        ({"gamma", "discount"}, "gamma"),
-        ({"accumulate", "accumulation"}, "accumulate"),
-        ({"rank"}, "lora_rank"),
-        ({"beta1", "b1"}, "b1"),
-        ({"beta2", "b2"}, "b2"),
-    ):
+    for names, name in _ALONE:
         if has & names and not has & {"inv", "lr", "world"}:
             return name, value
     return None
