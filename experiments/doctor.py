@@ -10,9 +10,11 @@ report.txt and report.html.
 Exit code 0 healthy as far as examined, 1 findings, 2 could not examine.
 """
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags
 
@@ -22,6 +24,20 @@ from experiments import (
 )
 
 HEALTHY, FINDINGS, NOTHING = 0, 1, 2
+FAMILIES = ("supervised", "reinforcement", "diffusion", "flow")
+
+
+class Options(NamedTuple):
+    """The flags; one of `run`, `data` and `curve` is given."""
+
+    run: str | None = None
+    data: str | None = None
+    curve: str | None = None
+    family: str | None = None
+    action_meaning: str | None = None
+    delay_steps: int | None = None
+    json: bool = False
+    out: str | None = None
 
 
 def define_flags() -> None:
@@ -29,31 +45,49 @@ def define_flags() -> None:
     flags.DEFINE_string("run", None, "folder of a run of experiments.train")
     flags.DEFINE_string("data", None, "folder of a data set: RLDS/TFDS, zarr, LeRobot")
     flags.DEFINE_string("curve", None, "a history: CSV, TensorBoard events, JSON lines, a text log")
-    families = ("supervised", "reinforcement", "diffusion", "flow")
-    flags.DEFINE_enum("family", None, families, "of the loss, where the run does not say")
+    flags.DEFINE_enum("family", None, FAMILIES, "of the loss, where the run does not say")
     flags.DEFINE_string("action_meaning", None, "what the run takes the action for: absolute, delta, ...")
     flags.DEFINE_integer("delay_steps", None, "known delay of the robot in steps", lower_bound=0)
     flags.DEFINE_bool("json", False, "print the report as JSON, and nothing else")
 
 
 def main(argv: list[str]) -> int:
-    """Makes the patient, examines it, reports."""
+    """Reads the flags, examines."""
     del argv
+    return run(Options(**{name: flags.FLAGS[name].value for name in Options._fields}))
+
+
+def run(options: Options) -> int:
+    """Makes the patient, examines it, reports.
+
+    Args:
+      options: as the flags.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      InputError: no patient or several, a patient that cannot be read, an --out that cannot be made.
+    """
     from ch3_jax.doctor import text
     from ch3_jax.doctor.examine import examine
     from ch3_jax.doctor.verdict import ABSTAIN, diagnose
     from ch3_jax.doctor.verdict import HEALTHY as NOTHING_WRONG
 
-    chosen = _chosen()
-    out = _writable(flags.FLAGS.out)
-    patient = _patient(*chosen)
+    kind, path = _chosen(options)
+    out = _writable(options.out)
+    patient = _patient(kind, path, options)
     report = examine(patient)
-    diagnosis = diagnose(report, success=_success(patient))
-    document = text.to_json(report, diagnosis)
-    page = text.summary(report, diagnosis)
+    success = None if patient.success is None or not len(patient.success) else float(patient.success.mean())
+    diagnosis = diagnose(report, success=success)
+    document, page = text.to_json(report, diagnosis), text.summary(report, diagnosis)
     if out is not None:
-        _write(out, patient, report, diagnosis, document, page)
-    print(text.dumps(document) if flags.FLAGS.json else page)
+        (out / "report.json").write_text(text.dumps(document) + "\n")
+        (out / "report.txt").write_text(page + "\n")
+        if importlib.util.find_spec("experiments.doctor_page") is not None:
+            html = importlib.import_module("experiments.doctor_page").render(patient, report, diagnosis)
+            (out / "report.html").write_text(html)
+    print(text.dumps(document) if options.json else page)
     for sentence in patient.extra.get("left_out", ()):
         print(f"left out: {sentence}", file=sys.stderr)
     if diagnosis.status == ABSTAIN and not report.alarms:
@@ -61,11 +95,11 @@ def main(argv: list[str]) -> int:
     return HEALTHY if diagnosis.status == NOTHING_WRONG else FINDINGS
 
 
-def _chosen() -> tuple[str, str]:
+def _chosen(options: Options) -> tuple[str, str]:
     """The one of --run, --data and --curve that is given, and its value."""
     from ch3_jax.errors import InputError
 
-    given = [name for name in ("run", "data", "curve") if flags.FLAGS[name].value]
+    given = {name: getattr(options, name) for name in ("run", "data", "curve") if getattr(options, name)}
     if len(given) != 1:
         raise InputError(
             "the doctor examines one patient at a time",
@@ -74,13 +108,11 @@ def _chosen() -> tuple[str, str]:
             cause="a flag left over from another command" if given else "a missing flag",
             fix="python -m experiments.doctor --data=FOLDER",
         )
-    return given[0], flags.FLAGS[given[0]].value
+    return next(iter(given.items()))
 
 
-def _patient(kind: str, path: str):
+def _patient(kind: str, path: str, options: Options):
     """The patient of a flag, with what the person declares beside it."""
-    import dataclasses
-
     if kind == "data":
         from ch3_jax.doctor.from_data import patient_of_data as make
     elif kind == "run":
@@ -88,16 +120,9 @@ def _patient(kind: str, path: str):
     else:
         from ch3_jax.doctor.from_curve import patient_of_curve as make
     patient = make(path)
-    said = {
-        name: flags.FLAGS[name].value
-        for name in ("family", "action_meaning", "delay_steps")
-        if flags.FLAGS[name].value is not None
-    }
+    said = {name: getattr(options, name) for name in ("family", "action_meaning", "delay_steps")}
+    said = {name: value for name, value in said.items() if value is not None}
     return dataclasses.replace(patient, declared=dataclasses.replace(patient.declared, **said))
-
-
-def _success(patient) -> float | None:
-    return None if patient.success is None or not len(patient.success) else float(patient.success.mean())
 
 
 def _writable(out: str | None) -> Path | None:
@@ -118,16 +143,6 @@ def _writable(out: str | None) -> Path | None:
             fix="choose another --out",
         ) from None
     return folder
-
-
-def _write(folder: Path, patient, report, diagnosis, document: dict, page: str) -> None:
-    from ch3_jax.doctor import text
-
-    (folder / "report.json").write_text(text.dumps(document) + "\n")
-    (folder / "report.txt").write_text(page + "\n")
-    if importlib.util.find_spec("experiments.doctor_page") is not None:
-        page = importlib.import_module("experiments.doctor_page")
-        (folder / "report.html").write_text(page.render(patient, report, diagnosis))
 
 
 if __name__ == "__main__":
