@@ -118,6 +118,7 @@ def test_an_unknown_loss_names_the_known_ones():
         ("flow", {"noise_steps": 10}, "--loss=ddpm"),
         ("flow", {"prediction": "velocty"}, "velocity, x0, eps, v"),
         ("flow", {"sampling_steps": 0}, "1 or more"),
+        ("flow", {"sampler": "adaptive", "sampling_steps": 5}, "chooses its own"),
         ("flow", {"time_direction": "backwards"}, "noise_at_1"),
         ("flow", {"time_law": "beta"}, "pi0_beta"),
         ("flow", {"sampler": "eulr"}, "ddim"),
@@ -147,3 +148,9 @@ def test_bad_options_are_refused_when_the_objective_is_built(name, options, word
 def test_a_schedule_that_leaves_signal_is_sampled_from_when_asked_for():
     objective = make_objective("ddpm", SHAPES, noise_schedule="linear", allow_signal=True)
     assert objective.sampler.process.name.startswith("diffusion, linear")
+
+
+def test_a_sampler_without_steps_takes_none_and_another_its_usual_number():
+    calls = [make_objective("flow", SHAPES, sampler=s).sampler.calls for s in ("euler", "heun", "adaptive")]
+    assert calls == [10, 20, None]
+    assert make_objective("ddpm", SHAPES, noise_steps=8).sampler.calls == 8

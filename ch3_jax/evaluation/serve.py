@@ -159,6 +159,8 @@ def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuil
     trained = {n: options[n] for n in options_of(options["loss"]) if options.get(n) is not None}
     objective = make(**trained)
     if sampling:
+        if "sampler" in sampling:  # a number of steps belongs to the sampler that it was chosen for
+            trained.pop("sampling_steps", None)
         objective = _sampled_otherwise(objective, make(**{**trained, **sampling}))
     averaged = options["ema"] != "none"
     key = jax.random.key(0)

@@ -27,7 +27,15 @@ from ch3_jax.noise.denoiser import Denoiser
 from ch3_jax.noise.processes import Process, require_steps
 from ch3_jax.noise.samplers import sample
 from ch3_jax.numerics import masked_mean
-from ch3_jax.objectives.generative import angle, as_denoiser, bound_sampler, levels_of, regress, scaled
+from ch3_jax.objectives.generative import (
+    angle,
+    as_denoiser,
+    bound_sampler,
+    levels_of,
+    regress,
+    scaled,
+    steps_of,
+)
 from ch3_jax.objectives.objective import Objective, Shapes, Spread
 from ch3_jax.policies.conditioned import conditioned_policy
 
@@ -66,7 +74,7 @@ def consistency(
     shape = (shapes.horizon, shapes.action)
     policy = conditioned_policy((shapes.window, shapes.state), shape, width, dtype)
     by_student = sampler == "consistency"
-    steps = (1 if by_student else 10) if sampling_steps is None else sampling_steps
+    steps = steps_of(sampler, sampling_steps, 1 if by_student else 10)
     if by_student:
         levels(steps)  # refused here, not in the first action
     walk = bound_sampler(

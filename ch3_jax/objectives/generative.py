@@ -57,7 +57,7 @@ def denoising(
     prediction: str = "eps",
     sigma_max: float = 1.0,
     sampler: str = "ddpm",
-    sampling_steps: int = 20,
+    sampling_steps: int | None = None,
 ) -> Objective:
     """The chapter's denoising: the noise that was added at a level sigma ~ U[0.01, sigma_max].
 
@@ -69,12 +69,13 @@ def denoising(
       prediction: eps or x0.
       sigma_max: at the chapter's 1 the noisiest action still holds half of its variance as signal, and no
         training takes away what sampling does not know there; see `noise.processes`.
-      sampler, sampling_steps: see `noise.samplers`.
+      sampler, sampling_steps: see `noise.samplers`; 20 steps, and none of them for "adaptive".
     """
     del bins
     std = 1.0 if spread is None else spread.std
     process = processes.denoising(sigma_max=sigma_max, data_std=std)
-    return _bound(shapes, process, prediction, sampler, sampling_steps, spread, width, dtype)
+    steps = steps_of(sampler, sampling_steps, 20)
+    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype)
 
 
 def ddpm(
@@ -112,7 +113,7 @@ def ddpm(
     if match_std and spread is not None:
         schedule = schedules.scaled_to_std(schedule, spread.std)
     process = processes.diffusion(schedule, allow_signal=allow_signal)
-    steps = min(20, noise_steps) if sampling_steps is None else sampling_steps
+    steps = steps_of(sampler, sampling_steps, min(20, noise_steps))
     if min_snr is not None:  # refused here, not in the first step
         self_supervised.min_snr_weight(jnp.ones(()), min_snr, prediction)
     return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, min_snr)
@@ -129,7 +130,7 @@ def flow(
     time_law: str = "uniform",
     time_direction: str = "noise_at_0",
     sampler: str = "euler",
-    sampling_steps: int = 10,
+    sampling_steps: int | None = None,
 ) -> Objective:
     """Flow matching on the straight line between noise and action.
 
@@ -141,11 +142,12 @@ def flow(
       prediction: velocity, x0, eps or v.
       time_law: uniform, pi0_beta or logit_normal, of the share of noise.
       time_direction: "noise_at_0" (the chapter's, pi0's paper) or "noise_at_1" (openpi, SmolVLA).
-      sampler, sampling_steps: see `noise.samplers`.
+      sampler, sampling_steps: see `noise.samplers`; 10 steps, and none of them for "adaptive".
     """
     del bins
     process = paths.linear_path(time_direction, time_law=time_law)
-    return _bound(shapes, process, prediction, sampler, sampling_steps, spread, width, dtype)
+    steps = steps_of(sampler, sampling_steps, 10)
+    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype)
 
 
 def angle(mix: Mix) -> Array:
@@ -183,11 +185,15 @@ def scaled(x: Array, mix: Mix) -> Array:
     return x / jnp.reshape(size, size.shape + (1,) * (x.ndim - size.ndim))
 
 
+def steps_of(sampler: str, given: int | None, usual: int) -> int | None:
+    """The steps of a sampler: those given, else the usual number, else none where it chooses its own."""
+    return usual if given is None and sampler != "adaptive" else given
+
+
 def bound_sampler(
     name: str, process: Process, steps: int | None, prediction: str, spread: Spread | None
 ) -> Sampler:
     """The sampler of a name, kept inside the data where it passes through an estimate of the clean action."""
-    steps = None if name == "adaptive" else steps
     options = {} if spread is None or name not in CLIPPED else {"clip": (spread.low, spread.high)}
     return make_sampler(name, process, steps=steps, prediction=prediction, **options)
 
@@ -244,7 +250,7 @@ def _bound(
     process: Process,
     prediction: str,
     sampler: str,
-    steps: int,
+    steps: int | None,
     spread: Spread | None,
     width: int,
     dtype,
