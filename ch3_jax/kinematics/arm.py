@@ -232,8 +232,13 @@ def check_q(arm: Arm, q: Array, name: str = "q") -> None:
 
     Raises:
       InputError: wrong length, or NaN.
-      TypeError: not floating point.
+      TypeError: no array, or not floating point.
     """
+    if not hasattr(q, "dtype"):
+        raise TypeError(
+            f"`{name}` is a {type(q).__name__}, expected an array (..., {arm.dof}), rad. "
+            f"Usual fix: jnp.asarray({name}, jnp.float32)."
+        )
     shape = np.shape(q)
     if not shape or shape[-1] != arm.dof:
         raise InputError(
@@ -243,9 +248,7 @@ def check_q(arm: Arm, q: Array, name: str = "q") -> None:
             cause="another arm, or a gripper coordinate among the joints",
             fix=f"{name}[..., :{arm.dof}], if the rest is a gripper",
         )
-    if not np.issubdtype(q.dtype if hasattr(q, "dtype") else type(q), np.floating) and not str(
-        q.dtype
-    ).startswith("bfloat"):
+    if not np.issubdtype(q.dtype, np.floating) and not str(q.dtype).startswith("bfloat"):
         raise TypeError(
             f"`{name}` has dtype {q.dtype}, expected floating point, rad. "
             f"Usual fix: {name}.astype(jnp.float32)."

@@ -90,10 +90,12 @@ def jacobian_last(arm: Arm, q: Array, out: Array | None = None) -> Array:
     Returns:
       (6, J, B), base-aligned at the tip, linear rows first.
     """
-    if q.ndim != 2 or q.shape[0] != arm.dof or not concrete(arm) or arm.mimics:
+    shape = jnp.shape(q)
+    if len(shape) != 2 or shape[0] != arm.dof or not concrete(arm) or arm.mimics:
         raise ValueError(
-            f"`q` has shape {q.shape}, expected ({arm.dof}, B), of a constant arm without mimic joints."
+            f"`q` has shape {shape}, expected ({arm.dof}, B), of a constant arm without mimic joints."
         )
+    check_q(arm, q.T if hasattr(q, "dtype") else q)
     shape = (6, *q.shape)
     if out is not None and (out.shape != shape or out.dtype != q.dtype):
         raise ValueError(f"`out` is {out.dtype}{out.shape}, expected {q.dtype}{shape}.")

@@ -10,6 +10,7 @@ import pytest
 from ch3_jax.kinematics.arm import arm_names, check_q, load_arm, make_arm
 from ch3_jax.kinematics.canonical import canonical
 from ch3_jax.kinematics.forward import forward
+from ch3_jax.kinematics.jacobian import jacobian_last
 
 
 def test_every_table_loads_with_source_and_limits():
@@ -62,6 +63,10 @@ def test_bad_configurations():
         jax.jit(lambda q: forward(arm, q))(jnp.zeros(6))
     with pytest.raises(ValueError, match="not finite"):
         forward(arm, good.at[2].set(jnp.nan))
+    with pytest.raises(TypeError, match="is a list"):
+        forward(arm, [0.0] * 7)
+    with pytest.raises(ValueError, match="not finite"):
+        jacobian_last(arm, jnp.full((7, 3), jnp.nan))
     with pytest.raises(TypeError, match="floating"):
         forward(arm, jnp.zeros(7, jnp.int32))
     with pytest.warns(UserWarning, match="Degrees"):
