@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ch3_jax import checks
 from ch3_jax.base import Array
 from ch3_jax.errors import InputError
-from ch3_jax.probability import mixture
+from ch3_jax.probability import categorical, mixture
 from ch3_jax.probability.gaussian import HALF_LOG_2PI
 from ch3_jax.probability.values import known, require_inside, require_probabilities
 
@@ -50,9 +50,7 @@ def cross_entropy(logits: Array, target: Array, *, label_smoothing: float = 0.0)
     checks.integer(target=target)
     checks.shapes(target=(target, "..."), logits=(logits, "... K"))
     require_inside("target", target, logits.shape[-1])
-    # A comparison instead of an index: the gradient of indexing is a scatter, which is slow on every device.
-    classes = jax.lax.broadcasted_iota(target.dtype, logits.shape, logits.ndim - 1)
-    chosen = jnp.sum(jnp.where(target[..., None] == classes, logits, 0), axis=-1)
+    chosen = categorical.chosen(logits, target)
     inside = (target >= 0) & (target < logits.shape[-1])
     if label_smoothing != 0:
         _require_share("label_smoothing", label_smoothing)
