@@ -162,9 +162,9 @@ def discounting(gamma: float, steps: int, stated: bool, reward: str | None = Non
     every = max(1, round(math.log(0.5) / math.log(gamma))) if gamma < 1 else steps
     guess = "" if stated else " (not stated; the usual value)"
     text = (
-        f"{kind}; gamma {gamma:g}{guess}: a success after {steps} steps is worth {gamma:g}^{steps} = {value:.2g} "
-        f"at the start; credit reaches about {reach:.0f} steps back; to keep half of it, gamma {needed:.5f} or a "
-        f"reward every {every} steps"
+        f"{kind}; gamma {gamma:g}{guess}: a success after {steps} steps is worth "
+        f"{gamma:g}^{steps} = {value:.2g} at the start; credit reaches about {reach:.0f} steps back; "
+        f"to keep half of it, gamma {needed:.5f} or a reward every {every} steps"
     )
     numbers = {"value_at_start": value, "reach_steps": reach, "gamma_for_half": needed}
     return Question("Which reward, how dense, and what is it worth at the start?", text, numbers)

@@ -67,6 +67,18 @@ class Term(NamedTuple):
 
 
 def terms(form: str, *rows: tuple[float, str], exact: bool = False, family: str = "") -> list[Term]:
+    """Rows of one form, each (weight, pattern).
+
+    Args:
+      form: a key of `records.FORMS`, "" for words that tell a family alone.
+      *rows: weight from 0 to 1, and the pattern.
+      exact: whether upper and lower case differ, as they must for acronyms.
+      family: of rows without a form.
+
+    Example:
+      >>> terms("mse", (0.9, "squared error"))[0].family
+      'supervised'
+    """
     return [
         Term(re.compile(text, 0 if exact else re.I), form, family or FAMILY_OF[form], weight)
         for weight, text in rows

@@ -118,7 +118,7 @@ def test_checks_begin_with_what_the_family_needs():
 
 def test_commands_are_those_of_the_doctor():
     source = (Path(__file__).resolve().parents[2] / "experiments" / "doctor.py").read_text()
-    words = re.search(r"families = \(([^)]*)\)", source)[1]
+    words = re.search(r"FAMILIES = \(([^)]*)\)", source)[1]
     for family, form in (
         ("supervised", "l1"),
         ("reinforcement", "sac"),
