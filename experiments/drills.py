@@ -3,8 +3,8 @@
   python -m experiments.drills
 
 trains 14 -> 256 -> 256 -> 7 by squared error (Adam 1e-3, batch 64, 50 epochs of 10,000 pairs) once as it
-should be and once with each of big_lr, tiny_lr, unnormalized_inputs, action_outlier and bimodal_labels. All six
-share one compiled program; the trainings and pictures take under 30 s on two cores, the doctor's
+should be and once with each of big_lr, tiny_lr, unnormalized_inputs, action_outlier and bimodal_labels. All
+six share one compiled program; the trainings and pictures take under 30 s on two cores, the doctor's
 examinations as long again. Writes into drills/, or --out,
 
   data/*.npz  curves/*.csv  curves/*.png (six)  baseline_mse.csv  baseline_mse.png  sentences.txt  drills.json
@@ -14,6 +14,7 @@ Expected: the baseline's held-out loss lies slightly above its training loss, bo
 """
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -38,6 +39,8 @@ def main(_: list[str]) -> int:
     began = time.monotonic()
     f = flags.FLAGS
     folder = _folder(f.out or "drills")
+    # Two trainings share two processors: threads inside of a matrix product would only be in their way.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     from ch3_jax.data import synthetic
     from experiments.drill_parts import drilling
 

@@ -101,8 +101,8 @@ def ready(run: Run) -> Ready:
         to_device(run.dataset.splits[name], normalizers["observation"], normalizers["action"])
         for name in ("train", "val")
     )
-    kind = kind_of(run, spread(done, normalizers["action"]), len(train.action), len(held_out.action))
     train, held_out = _trimmed(train, _ROWS), _trimmed(held_out, _HELD_OUT)
+    kind = kind_of(run, spread(done, normalizers["action"]), len(train.action), len(held_out.action))
     _, order_key, _ = _keys(run.seed)
     return Ready(run, kind, Data(train, order_key), held_out, statistics, normalizers)
 

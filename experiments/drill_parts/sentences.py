@@ -27,7 +27,7 @@ class Shape(NamedTuple):
       plateau, since: level after the fall, and the step where it begins.
       spikes: share of the rows above ten times the median loss.
       held_out: last validation loss.
-      norm_start, norm_peak, norm_end: gradient norm of the first row, of the worst step, mean of the last tenth.
+      norm_start, norm_peak, norm_end: gradient norm of the first row, the worst step, the last tenth.
       stopped: step of the first number that is not finite, None where all are.
     """
 
