@@ -5,7 +5,7 @@ averages in three ways, and the same model then reports losses that differ two- 
 
 | rule | mean | who |
 | --- | --- | --- |
-| valid | sum of the valid / number of the valid | LeRobot since 0.5, SmolVLA, Octo; ours |
+| valid | sum of the valid / number of the valid | LeRobot after 0.4.4, SmolVLA, Octo; ours |
 | all | sum of the valid / number of all | ACT's code, LeRobot up to 0.4.4, RT-1 |
 | none | mean of all, padding included | Diffusion Policy, openpi, OpenVLA-OFT |
 

@@ -96,6 +96,9 @@ def test_the_wrapping_changes_nothing_at_the_smallest_noise():
     output, x = jnp.array([[7.0, -3.0]]), jnp.array([[0.3, 0.2]])
     found = consistency_model.clean(output, x, Mix(jnp.array(1.0), jnp.array(0.002)), sigma_min=0.002)
     np.testing.assert_allclose(found, x, rtol=1e-6)
+    # with signal .8 the smallest noise is .8 x .002, and what comes back is x / .8
+    found = consistency_model.clean(output, x, Mix(jnp.array(0.8), jnp.array(0.0016)), sigma_min=0.002)
+    np.testing.assert_allclose(found, x / 0.8, rtol=1e-5)
     # the paper's at sigma = 1, d = .5, sigma_min = 0: c_skip .25 / 1.25 = .2, c_out .5 / sqrt 1.25 = .447214
     found = consistency_model.clean(output, x, Mix(jnp.array(1.0), jnp.array(1.0)), data_std=0.5)
     np.testing.assert_allclose(found, 0.2 * x + 0.447214 * output, rtol=1e-5)

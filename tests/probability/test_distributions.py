@@ -14,7 +14,7 @@ MEAN, OTHER, VALUE = RNG.normal(size=(3, 4, 2))
 LOG_STD, OTHER_STD = 0.4 * RNG.normal(size=(2, 4, 2))
 LOGITS, OTHER_LOGITS = RNG.normal(size=(2, 4, 6))
 CLASS = RNG.integers(0, 6, 4).astype(np.int32)
-WEIGHTS = np.log([0.7, 0.3])
+WEIGHTS = np.log([1.4, 0.6])  # unnormalised: .7 and .3
 MODES, SPREADS = np.array([[-1.0, 0.5], [1.0, -0.5]]), np.log([[0.5, 0.3], [0.4, 0.8]])
 COUNT = 4096
 
