@@ -32,13 +32,23 @@ from experiments.bakeoff_parts import plan, pool
 from experiments.progress import Progress
 
 _FLAGS = ("pairs", "seed", "observations", "predictions", "smoke")
-flags.DEFINE_integer("pairs", 10_000, "training pairs of each set", lower_bound=64, upper_bound=10_000_000)
-flags.DEFINE_integer("seed", 0, "of data, parameters, order and noise", lower_bound=0, upper_bound=2**32 - 2)
-flags.DEFINE_integer("observations", 200, "held-out ones that are scored", lower_bound=1, upper_bound=2_000)
-flags.DEFINE_integer(
-    "predictions", 50, "of each model for each of them", lower_bound=plan.DRAWN, upper_bound=1_000
-)
-flags.DEFINE_bool("resume", False, "go on with the bake-off in --out: what is finished is not done again")
+
+
+def define_flags() -> None:
+    """Called by the command alone: training has flags of the same names, and tests import both."""
+    flags.DEFINE_integer(
+        "pairs", 10_000, "training pairs of each set", lower_bound=64, upper_bound=10_000_000
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "of data, parameters, order and noise", lower_bound=0, upper_bound=2**32 - 2
+    )
+    flags.DEFINE_integer(
+        "observations", 200, "held-out ones that are scored", lower_bound=1, upper_bound=2_000
+    )
+    flags.DEFINE_integer(
+        "predictions", 50, "of each model for each of them", lower_bound=plan.DRAWN, upper_bound=1_000
+    )
+    flags.DEFINE_bool("resume", False, "go on with the bake-off in --out: what is finished is not done again")
 
 
 def main(_: list[str]) -> int:
@@ -106,4 +116,5 @@ def _chosen(out: Path, resume: bool) -> dict:
 
 
 if __name__ == "__main__":
+    define_flags()
     entry.run(main)

@@ -6,8 +6,13 @@ The level is given as an angle because every noise process has one, whatever its
 is pure noise, and both directions of a flow's time are the same angle. It enters as sines and cosines of its
 multiples and, since the targets change on the scale of s where s is small, as ln sin(theta).
 
-A linear path from x to the output, with a gain per level, stands beside the layers: near pure noise the noise
-*is* x, and a ReLU network would spend its width on copying it.
+No linear path from x to the output stands beside the layers. It would copy x near pure noise, where the noise
+*is* x, but it would also take away the linear part of what is asked, by which the first layer finds the
+directions that matter; the switch between two ways to act, an odd function without a linear part, is then
+hardly learned: after 50 epochs of 10,000 pairs a flow put 13 to 20 % of its samples between two modes with
+that path, 5 % without.
+
+Reference: Ben Arous, Gheissari and Jagannath 2021, arXiv:2003.10409 (how fast a direction is found).
 """
 
 import math
@@ -58,8 +63,7 @@ class ConditionedPolicy(nn.Module):
         h = jnp.concatenate([jnp.reshape(observation, (batch, -1)), flat, level], axis=-1)
         for layer in range(1, self.depth + 1):
             h = nn.relu(dense(self.width, f"hidden_{layer}")(h))
-        direct = dense(flat.shape[-1], "gain")(level) * flat
-        return jnp.reshape(dense(flat.shape[-1], "head")(h) + direct, x.shape).astype(jnp.float32)
+        return jnp.reshape(dense(flat.shape[-1], "head")(h), x.shape).astype(jnp.float32)
 
 
 def conditioned_policy(

@@ -57,18 +57,20 @@ def table(found: Mapping[Item, Part], scores: Mapping[str, Mapping[str, Any]], d
     """Losses and scores of one set."""
     lines = [
         f"{data}: losses after {found[Item(data, 'mse')].facts['steps']:,} steps of 64",
-        f"{'':<18}{'parameters':>11}{'training':>11}{'validation':>12}{'floor':>9}{'over floor':>13}",
+        f"{'':<11}{'parameters':>11}{'training':>10}{'validation':>12}{'floor':>9}{'over it':>10}"
+        f"{'best':>9}{'step':>8}",
     ]
     for model in _ORDER:
         facts = found[Item(data, model)].facts
-        excess = 100 * (facts["val_loss"] / facts["floor"] - 1)
+        last, best = (100 * (facts[k] / facts["floor"] - 1) for k in ("val_loss", "best_val_loss"))
         lines.append(
-            f"{TITLES[model]:<18}{facts['parameters']:>11,}{facts['train_loss']:>11.4f}"
-            f"{facts['val_loss']:>12.4f}{facts['floor']:>9.4f}{excess:>11.1f} %"
+            f"{TITLES[model]:<11}{facts['parameters']:>11,}{facts['train_loss']:>10.4f}"
+            f"{facts['val_loss']:>12.4f}{facts['floor']:>9.4f}{last:>8.1f} %{best:>7.1f} %"
+            f"{facts['best_step']:>8,}"
         )
     lines += [
         "",
-        f"{data}: actions",
+        f"{data}: actions, of the parameters with the best validation loss",
         f"{'':<18}{'spread':>8}{'both ways' if data == 'bimodal' else 'on it':>11}{'between':>9}"
         f"{'energy':>9}{'W1':>8}{'calls':>7}{'ms/action':>10}",
     ]
