@@ -24,7 +24,7 @@ _BLOCK = 65_536
 _SHARE = 0.02  # at most so many values can be outliers
 _STRETCH = 3.0  # times the range without them
 _LEVEL = 1e-3
-_AT_LIMIT = 0.3
+_AT_LIMIT = 0.4
 _TINY = 1e-4
 _GRIPPER = ("grip", "finger", "hand", "claw", "jaw")
 
@@ -102,7 +102,7 @@ def clipped(view: View) -> Iterator[Finding]:
     yield Finding(
         1,
         "clipped_actions",
-        "fault" if share >= 0.4 else "warning",
+        "fault",
         "share of actions exactly on a limit",
         share,
         _AT_LIMIT,
