@@ -131,7 +131,7 @@ def too_low_from_start(patient: Patient, b: Bench, first: trials.Trial) -> list[
     loss = first.walked.loss
     start = float(loss[0])
     fell = start - float(loss[-LAST:].mean())
-    if not planned or planned <= STEPS or fell > 0.02 * abs(start) or not first.walked.update.any():
+    if not planned or planned <= STEPS or fell > 0.1 * abs(start) or not first.walked.update.any():
         return []
     packed = trials.walk(
         b.loss, patient.optimizer, b.fresh, b.pool, steps=STEPS, scale=_travel(patient, planned)
@@ -181,7 +181,7 @@ def too_low_when_trained(patient: Patient, b: Bench) -> list[Result]:
         if loss_curve is not None and len(loss_curve.steps)
         else patient.declared.steps
     )
-    if patient.params is None or not done or done < 10 * STEPS:
+    if patient.params is None or not done or done < 4 * STEPS:
         return []
     floor = patient.floor or 0.0
 

@@ -119,6 +119,7 @@ def value(loss: Callable) -> Callable:
 
 @functools.lru_cache(maxsize=8)
 def updater(optimizer: optax.GradientTransformation) -> Callable:
+    """(gradients, opt_state, params, loss, scale) -> (params, opt_state, updates), compiled once."""
     update_fn = optax.with_extra_args_support(optimizer).update
 
     def update(gradients, opt_state, params, loss, scale):

@@ -161,14 +161,20 @@ def renamed(process, like):
     return process._replace(name=like.name, direction=like.direction)
 
 
-def test_healthy_samplers_are_left_alone():
-    for process, name, steps in (
+@pytest.mark.parametrize(
+    ("process", "name", "steps"),
+    [
         (diffusion(COSINE), "ddim", 20),
-        (FLOW, "euler", 10),
-        (denoising(), "ddpm", 20),
-    ):
-        healthy = noise_patient(make_sampler(name, process, steps=steps), process)
-        assert alarms(samplers.findings(healthy)) == []
+        pytest.param(FLOW, "euler", 10, marks=pytest.mark.slow),
+        pytest.param(denoising(), "ddpm", 20, marks=pytest.mark.slow),
+        pytest.param(diffusion(COSINE), "ddpm", 100, marks=pytest.mark.slow),
+        pytest.param(linear_path("noise_at_1"), "heun", 5, marks=pytest.mark.slow),
+    ],
+    ids=["ddim", "euler", "ancestral", "ddpm", "heun"],
+)
+def test_healthy_samplers_are_left_alone(process, name, steps):
+    healthy = noise_patient(make_sampler(name, process, steps=steps), process)
+    assert alarms(samplers.findings(healthy)) == []
 
 
 @pytest.mark.parametrize(
