@@ -2,10 +2,10 @@
 
   python -m experiments.doctor_benchmark
 
-trains and examines every fault of the catalogue at three severities with ten seeds, and 120 healthy runs of which
-half are look-alikes: about 1,300 runs, some hours on two cores. `--seeds`, `--severities`, `--healthy` and
-`--faults` make it smaller, `--smoke` shows that it works. The same runs go through published rules (SageMaker
-Debugger, AutoTrainer, UMLAUT, and nothing at all). What does not hurt is not counted.
+trains and examines every fault of the catalogue at three severities with ten seeds, and 120 healthy runs,
+half of them look-alikes: about 1,300 runs, some hours on two cores. `--seeds`, `--severities`, `--healthy`
+and `--faults` make it smaller, `--smoke` shows that it works. The same runs go through published rules
+(SageMaker Debugger, AutoTrainer, UMLAUT, and nothing at all). What does not hurt is not counted.
 
 Each run is a JSON line in the run folder, so a stopped scoreboard goes on with the same command and `--out`;
 `--report` prints the table of what is there. Writes cases-*.jsonl, scoreboard.json, scoreboard.txt.
@@ -106,19 +106,12 @@ def _settings(f) -> dict:
         "faults": f.faults,
         "checks": [int(check) for check in f.checks],
     }
-    small = {
-        "seeds": 1,
-        "severities": ["strong"],
-        "healthy": 2,
-        "steps": 100,
-        "faults": ["B07"],
-        "checks": [1, 2],
-    }
-    return chosen | small if f.smoke else chosen
+    small = {"seeds": 1, "severities": ["strong"], "healthy": 2, "steps": 100}
+    return chosen | small | {"faults": ["B07"], "checks": [1, 2]} if f.smoke else chosen
 
 
 def _run(folder: Path, settings: dict, workers: int, interrupt: entry.Interrupt) -> None:
-    """Starts the workers and waits for them; they are in sessions of their own, so Ctrl-C reaches us alone."""
+    """Starts the workers and waits; they are in sessions of their own, so that Ctrl-C reaches us alone."""
     from experiments.scoreboard import cases, worker
 
     planned = cases.cases(

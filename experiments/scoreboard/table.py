@@ -1,11 +1,11 @@
-r"""From JSON lines to the scoreboard: rates with Wilson intervals, McNemar against each baseline, calibration.
+r"""From JSON lines to the scoreboard: rates with Wilson intervals, McNemar, calibration.
 
   Wilson     (p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n),   z = 1.96
   McNemar    exact: of the b + c cases that only one of two tools has right, b ~ Binomial(b + c, 1/2)
   Brier      mean (confidence - right)^2 over the named causes
 
-A broken run is right where the first cause named has the right place (or is an accepted answer); a healthy one
-where there is no alarm. A run of which no more is known than that nothing could be said counts as no alarm.
+A broken run is right where the first cause named has the right place (or is an accepted answer); a healthy
+one where there is no alarm. Where nothing could be said, there is no alarm.
 """
 
 import math
@@ -95,9 +95,8 @@ def score(lines: Sequence[dict], who: str) -> dict:
         "cause": [cause_right(line, who) for line in broken],
     }
     for kind in ("clean", "look-alike"):
-        found[f"false alarms, {kind}"] = [
-            alarmed(line, who) for line in lines if line["case"]["kind"] == kind
-        ]
+        mine = [line for line in lines if line["case"]["kind"] == kind]
+        found[f"false alarms, {kind}"] = [alarmed(line, who) for line in mine]
     return {name: (sum(values), len(values)) for name, values in found.items()}
 
 
@@ -145,11 +144,11 @@ def _block(half: str, lines: list[dict]) -> str:
     for who in BASELINES:
         both = [[correct(line, tool) for line in counted(lines)] for tool in (DOCTOR, who)]
         only, other, p = mcnemar(*both)
-        rows.append(f"against {who}: only the doctor right {only}, only {who} {other}, McNemar p = {p:.2g}")
+        rows.append(f"against {who}: the doctor alone right {only}, {who} alone {other}, McNemar p = {p:.2g}")
     seconds = np.array([line["examine_wall_s"] for line in lines])
     cpu = np.array([line["examine_cpu_s"] for line in lines])
     rows.append(
-        f"examination: median {np.median(seconds):.1f} s, p90 {np.quantile(seconds, 0.9):.1f} s on the clock; "
+        f"examined: median {np.median(seconds):.1f} s, p90 {np.quantile(seconds, 0.9):.1f} s on the clock; "
         f"{np.median(cpu):.1f} s and {np.quantile(cpu, 0.9):.1f} s of processor"
     )
     told = calibration(lines)
