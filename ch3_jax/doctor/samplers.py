@@ -191,9 +191,9 @@ def oracle(patient: Patient, trained) -> list[Result]:
     """Known actions through the patient's sampler, by a denoiser that answers as a perfect network would."""
     sampler = patient.sampler
     x0 = _known(patient)
-    perfect = _oracle(x0, sampler.prediction, trained)
     keys = jax.random.split(jax.random.key(1))
     start = sampler.start(keys[0], x0.shape)
+    perfect = _oracle(x0, sampler.prediction, trained, start)
     try:
         found = np.asarray(sampler.run(perfect, start, keys[1]))
     except InputError as error:
@@ -250,13 +250,19 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0][:120]
 
 
-def _oracle(x0, says: str, trained) -> Denoiser:
+def _oracle(x0, says: str, trained, start=None) -> Denoiser:
+    """A denoiser that knows x0. Where no noise is left to divide by, it remembers the noise of the start."""
+    noisiest = trained.lowest if trained.direction == "noise_at_0" else trained.highest
+    first = trained.mix(jnp.asarray(noisiest, jnp.float32 if trained.continuous else jnp.int32))
+    known = None if start is None else (start - first.signal * x0) / first.noise
+
     def apply(x, t):
         mix = trained.mix(t)
         a, s = (
             jnp.reshape(c, c.shape + (1,) * (x.ndim - 1)).astype(x.dtype) for c in (mix.signal, mix.noise)
         )
         eps = (x - a * x0) / jnp.maximum(s, 1e-6)
+        eps = eps if known is None else jnp.where(s < 1e-3, known, eps)
         return target(says, x0, eps, mix)
 
     return Denoiser(apply, says, trained)
