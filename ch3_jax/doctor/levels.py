@@ -73,48 +73,8 @@ def flat(patient: Patient, curve: Curve, known: Expected) -> list[Result]:
         return []
     where = f"all {count:,} points"
     spread = f"The loss is {curve.end:.4g} from the first point to the last, give or take {curve.sigma:.2g}"
-    rate = patient.history.role("learning_rate")
-    largest = (
-        float(np.nanmax(rate.values))
-        if rate is not None and len(rate.values)
-        else patient.declared.learning_rate
-    )
-    if np.ptp(curve.values) == 0:
-        return [
-            _finding(
-                "params_not_updated",
-                "fault",
-                "range of the loss",
-                0.0,
-                0.0,
-                where,
-                f"All {count:,} losses are the same number, {curve.end:.6g}.",
-            )
-        ]
-    if largest == 0:
-        return [
-            _finding(
-                "params_not_updated",
-                "fault",
-                "largest learning rate",
-                0.0,
-                0.0,
-                where,
-                f"{spread}; the learning rate is 0 throughout.",
-            )
-        ]
-    if largest is not None and largest < 1e-6:
-        return [
-            _finding(
-                "rate_too_low",
-                "fault",
-                "largest learning rate",
-                largest,
-                1e-6,
-                where,
-                f"{spread}; the learning rate never passes {largest:.1e}.",
-            )
-        ]
+    if stopped := _stopped(patient, curve, where, spread):
+        return stopped
     if blind := _at_blind(patient, curve, known, spread):
         return blind
     # It may have begun where it ends: fine-tuning, or data without anything to learn. A known floor decides.
@@ -142,6 +102,23 @@ def flat(patient: Patient, curve: Curve, known: Expected) -> list[Result]:
             spread + ".",
         )
     ]
+
+
+def _stopped(patient: Patient, curve: Curve, where: str, spread: str) -> list[Result]:
+    """A flat curve whose own numbers say that nothing was updated."""
+    rate = patient.history.role("learning_rate")
+    logged = rate is not None and len(rate.values) > 0
+    largest = float(np.nanmax(rate.values)) if logged else patient.declared.learning_rate
+    if np.ptp(curve.values) == 0:
+        sentence = f"All {len(curve.values):,} losses are the same number, {curve.end:.6g}."
+        return [_finding("params_not_updated", "fault", "range of the loss", 0.0, 0.0, where, sentence)]
+    if largest == 0:
+        sentence = f"{spread}; the learning rate is 0 throughout."
+        return [_finding("params_not_updated", "fault", "largest learning rate", 0.0, 0.0, where, sentence)]
+    if largest is not None and largest < 1e-6:
+        sentence = f"{spread}; the learning rate never passes {largest:.1e}."
+        return [_finding("rate_too_low", "fault", "largest learning rate", largest, 1e-6, where, sentence)]
+    return []
 
 
 def plateau(patient: Patient, curve: Curve, known: Expected) -> list[Result]:
