@@ -79,7 +79,9 @@ PAIRS = {
 }
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["float32", "float64"])
+@pytest.fixture(
+    scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["float32", "float64"]
+)
 def answers(request):
     """name -> ((value, gradient) of ours, of optax), one compilation per precision."""
 
