@@ -158,7 +158,7 @@ def _widths(view: View, rows: np.ndarray, j: int, others: list[int]) -> tuple[np
 
 
 def _one_joint(view: View, j: int, ratio: float, usual: float) -> Finding:
-    name = view.action_name
+    name = view.action_names[j]
     return Finding(
         1,
         "unit_mix",
