@@ -197,7 +197,8 @@ def walk(
         new, state, updates = apply(gradients, state, params, before, factor)
         losses.append(float(before))
         if step < measured:
-            rows.append(_measure(gradients, updates, params, new))
+            with np.errstate(over="ignore"):  # A norm too large for float32 is infinite, as it should be.
+                rows.append(_measure(gradients, updates, params, new))
         if not np.isfinite(losses[-1]):
             break
         params = new
