@@ -76,9 +76,9 @@ def _write(folder: Path, puzzle, smoke: bool) -> int:
     began = time.monotonic()
     trained = _train(puzzle, smoke)
     files.write(folder, puzzle, trained)
-    found = len(trained.history["loss"].steps)
+    found = int(trained.history["loss"].steps[-1])
     causes = "two causes" if puzzle.level == "compound" else "one cause"
-    print(f"{folder}: a run with {found} rows of metrics and {causes}, in {time.monotonic() - began:.0f} s")
+    print(f"{folder}: a run of {found:,} steps, broken by {causes}, in {time.monotonic() - began:.0f} s")
     print("guess with --guess=CAUSE (--causes lists them); the clock runs", flush=True)
     return 0
 
