@@ -6,11 +6,16 @@ The level is given as an angle because every noise process has one, whatever its
 is pure noise, and both directions of a flow's time are the same angle. It enters as sines and cosines of its
 multiples and, since the targets change on the scale of s where s is small, as ln sin(theta).
 
-No linear path from x to the output stands beside the layers. It would copy x near pure noise, where the noise
-*is* x, but it would also take away the linear part of what is asked, by which the first layer finds the
-directions that matter; the switch between two ways to act, an odd function without a linear part, is then
-hardly learned: after 50 epochs of 10,000 pairs a flow put 13 to 20 % of its samples between two modes with
-that path, 5 % without.
+What the layers see of x is its distance from a guess that is linear in the observation,
+
+  x - \cos\theta \; (C o + c),    \cos\theta = a / \sqrt{a^2 + s^2} for an x of unit size,
+
+because where the action is nearly known, what is asked depends on that distance alone, and the guess has to
+be found once instead of by every unit at every level. The guess has its own way to the output, x has none: it
+would copy x near pure noise, where the noise *is* x, but it would also take away the linear part of what is
+asked, by which the layers find the directions that matter. The switch between two ways to act, an odd
+function without a linear part, is then hardly learned: after 50 epochs of 10,000 pairs a flow put 13 to 20 %
+of its samples between two modes with such a path, 6 % without.
 
 Reference: Ben Arous, Gheissari and Jagannath 2021, arXiv:2003.10409 (how fast a direction is found).
 """
@@ -60,10 +65,13 @@ class ConditionedPolicy(nn.Module):
 
         batch = x.shape[0]
         flat, level = jnp.reshape(x, (batch, -1)), level_features(angle)
-        h = jnp.concatenate([jnp.reshape(observation, (batch, -1)), flat, level], axis=-1)
+        seen = jnp.reshape(observation, (batch, -1))
+        guess = dense(flat.shape[-1], "guess")(seen)
+        h = jnp.concatenate([flat - jnp.cos(angle)[:, None] * guess, seen, level], axis=-1)
         for layer in range(1, self.depth + 1):
             h = nn.relu(dense(self.width, f"hidden_{layer}")(h))
-        return jnp.reshape(dense(flat.shape[-1], "head")(h), x.shape).astype(jnp.float32)
+        known = dense(flat.shape[-1], "gain")(level) * guess
+        return jnp.reshape(dense(flat.shape[-1], "head")(h) + known, x.shape).astype(jnp.float32)
 
 
 def conditioned_policy(

@@ -49,6 +49,7 @@ def test_the_chapters_settings():
         )
         assert (options.learning_rate, options.batch_size, options.steps) == (1e-3, 64, 7_800)
         assert (options.weight_decay, options.clip, options.warmup) == (0, 0, 0)
+        assert options.sampler == ("dpmpp_2m" if model in ("ddpm", "flow") else None)
         assert options.sampling_steps == (20 if model in ("denoising", "ddpm", "flow") else None)
 
 

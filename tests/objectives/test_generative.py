@@ -63,7 +63,7 @@ def test_the_loss_is_the_chapters_written_out():
 def test_openpis_direction_is_the_same_problem_with_the_sign_turned():
     """t' = 1 - t and v' = -v: a network whose output is negated has the same loss and acts alike."""
     b, params = setting()
-    negated = {**params, "head": jax.tree.map(jnp.negative, params["head"])}
+    negated = {**params, **{part: jax.tree.map(jnp.negative, params[part]) for part in ("head", "gain")}}
     ours, theirs = loss_of("flow"), loss_of("flow", time_direction="noise_at_1")
     key = jax.random.key(4)
     assert float(ours(params, b, key)[0]) == pytest.approx(float(theirs(negated, b, key)[0]), rel=1e-5)
