@@ -78,7 +78,8 @@ def amplified(patient: Patient, view: View, known: set[str]) -> Iterator[Finding
         gain, offset = np.asarray(normalizer.gain, float), np.asarray(normalizer.offset, float)
         with np.errstate(invalid="ignore"):
             reach = np.maximum(np.abs((low - offset) * gain), np.abs((high - offset) * gain))
-        reach = np.where(np.isfinite(reach), reach, 0)
+        # An identity has no width that could be too small.
+        reach = np.where(np.isfinite(reach) & ~((gain == 1) & (offset == 0)), reach, 0)
         names = view.action_names if kind == "action" else view.observation_names
         off = [j for j in np.flatnonzero(reach > _REACH) if names[j] not in known]
         if off:

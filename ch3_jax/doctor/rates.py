@@ -136,9 +136,9 @@ def too_low_from_start(patient: Patient, b: Bench, first: trials.Trial) -> list[
     packed = trials.walk(
         b.loss, patient.optimizer, b.fresh, b.pool, steps=STEPS, scale=_travel(patient, planned)
     )
-    if not np.isfinite(packed.walked.loss).all():
-        return []
     whole = start - float(packed.walked.loss[-LAST:].mean())
+    if not whole > -0.1 * abs(start):  # It rises, or is not finite: too long a way, not too short a one.
+        return []
     faster = trials.walk(b.loss, _ADAM, b.fresh, b.pool, steps=STEPS, scale=1e-3)
     can = start - float(faster.walked.loss[-LAST:].mean())
     if not (math.isfinite(can) and can > 0.05 * abs(start)) or whole > 0.2 * can:
