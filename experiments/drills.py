@@ -7,7 +7,8 @@ should be and once with each of big_lr, tiny_lr, unnormalized_inputs, action_out
 six share one compiled program; the trainings and pictures take under 30 s on two cores, the doctor's
 examinations as long again. Writes into drills/, or --out,
 
-  data/*.npz  curves/*.csv  curves/*.png (six)  baseline_mse.csv  baseline_mse.png  sentences.txt  drills.json
+  data/*.npz  curves/*.csv  curves/*.png (six)  drills.png  baseline_mse.csv  baseline_mse.png
+  sentences.txt  drills.json
 
 Expected: the baseline's held-out loss lies slightly above its training loss, both within 15 % of the floor
 0.09 at the plateau; that of bimodal_labels equals its floor (d^2/4)/7 + 0.09 = 0.2329 to 3 %.
@@ -81,7 +82,7 @@ def _told(done: dict, folder: Path, began: float, smoke: bool) -> str:
     import shutil
 
     from experiments import curves
-    from experiments.drill_parts import drilling
+    from experiments.drill_parts import drilling, overview
 
     usual = done["baseline"].shape
     facts = {name: drilling.facts(d, usual) for name, d in done.items()}
@@ -94,6 +95,12 @@ def _told(done: dict, folder: Path, began: float, smoke: bool) -> str:
             title=f"{name}: {drilling.words(d)}",
             unit="squared error",
         )
+    overview.draw(
+        {name: d.trained.history for name, d in done.items()},
+        {name: d.trained.ready.run.floor for name, d in done.items()},
+        {name: drilling.words(d) for name, d in done.items()},
+        folder / "drills.png",
+    )
     for end in ("csv", "png"):
         shutil.copyfile(folder / "curves" / f"baseline.{end}", folder / f"baseline_mse.{end}")
     lines = []
