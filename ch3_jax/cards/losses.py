@@ -8,7 +8,7 @@ stage.
 import re
 from typing import NamedTuple
 
-from ch3_jax.cards import scope
+from ch3_jax.cards import identifiers, scope
 from ch3_jax.cards.segments import Line, Segment
 from ch3_jax.cards.vocabulary import FAMILY_OF, Term, present
 
@@ -42,7 +42,7 @@ _ITSELF = re.compile(
 )
 _CRITIC = re.compile(
     r"\b(?:critics?|Q-?(?:functions?|networks?|values?|targets?)|value (?:functions?|networks?|"
-    r"heads?)|action-values?|Bellman|TD)\b",
+    r"heads?|distributions?)|distributions? (?:over|of) returns|action-values?|Bellman|TD)\b",
     re.I,
 )
 _POLICY = re.compile(
@@ -55,6 +55,8 @@ _BESIDE = re.compile(
     r"predict|optimi)\w*|extra|combined with an?)\b",
     re.I,
 )
+# "adds a term to the flow loss": what it is added to is no addition.
+_ADDED_TO = re.compile(r"adds?\b.*\bto (?:the|its|our|an?)\b", re.I)
 _NAMED_SO = re.compile(r"\bas an? (?:auxiliary|additional|extra)\b", re.I)
 _FIRST_STAGE = re.compile(
     r"\b(?:pre-?train\w*|first stage|stage (?:1|one|I)\b|initial(?:ly|ized| stage)|warm-?start\w*|"
@@ -107,7 +109,6 @@ _ALGORITHM = re.compile(
 LAST_STAGE = "last stage"
 _WEIGHED = re.compile(r"weight(?!ed)|coef|lambda|auxiliary", re.I)
 _PICK = re.compile(r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b", re.I)
-_OFF = re.compile(r"[=:|]\s*['\"]?(?:false|no|off|none|null|0|0\.0)['\"]?\s*(?:[,|#}]|$)", re.I)
 
 
 class Mention(NamedTuple):
@@ -144,7 +145,10 @@ def mentions(text: str, parts: list[Segment]) -> list[Mention]:
     for index, part in enumerate(parts):
         line = Line(text, part.start, part.end)
         if not (part.kind == "heading" and _ELSEWHERE.search(line.text)):
-            out.extend(_of_itself(_in_sentence(line, part, index, name), line.text, itself))
+            found = list(_in_sentence(line, part, index, name))
+            if found and identifiers.is_unused(line.text, text):
+                found = [m._replace(status="metric", because="not in the loss") for m in found]
+            out.extend(_of_itself(found, line.text, itself))
     return _own_first(out, text, parts, name) if len(text) > _LONG else out
 
 
@@ -230,18 +234,7 @@ def own_name(text: str) -> str:
 def _in_sentence(line: Line, part: Segment, index: int, name: str):
     """The mentions of one segment; where two overlap, the longer one stands."""
     body = line.text
-    hits = [(m.start(), m.end(), term) for term in present(body) for m in term.pattern.finditer(body)]
-    if part.kind in ("setting", "row") and "_" in body:
-        # A key says "focal_loss_weight" where a sentence says "focal loss weight".
-        spoken = body.replace("_", " ")
-        hits += [
-            (m.start(), m.end(), term) for term in present(spoken) for m in term.pattern.finditer(spoken)
-        ]
-    if part.kind == "setting" and (named := _ALGORITHM.search(body)):
-        shouted = body[: named.start(1)] + named[1].upper() + body[named.end(1) :]
-        hits += [
-            (m.start(), m.end(), term) for term in present(shouted) for m in term.pattern.finditer(shouted)
-        ]
+    hits = _hits(body, part)
     hits = [h for h in hits if not any(_covers(o, h) for o in hits if o is not h)]
     if not hits:
         return
@@ -263,6 +256,25 @@ def _in_sentence(line: Line, part: Segment, index: int, name: str):
         yield Mention(term, state, because, role, of, weight, line.start(start), line.end(end), index)
 
 
+def _hits(body: str, part: Segment):
+    """(start, end, term) of all words that name a loss, as written and as the names of code say them."""
+
+    def found(words):
+        return [(m.start(), m.end(), term) for term in present(words) for m in term.pattern.finditer(words)]
+
+    plain = identifiers.without_paths(body)
+    hits = found(plain)
+    if part.kind in ("setting", "row") and "_" in plain:
+        hits += found(plain.replace("_", " "))
+    if part.kind == "setting" and (named := _ALGORITHM.search(plain)):
+        hits += found(plain[: named.start(1)] + named[1].upper() + plain[named.end(1) :])
+    if part.kind == "setting" or plain.startswith("class "):
+        for start, end, words in identifiers.class_names(plain):
+            if not any(start <= s < end for s, _, _ in hits):
+                hits += [(start, end, term) for _, _, term in found(words)]
+    return hits
+
+
 def _covers(other, one) -> bool:
     """Whether `other` is the longer reading of the same words."""
     (a, b, first), (c, d, second) = other, one
@@ -277,8 +289,11 @@ def _covers(other, one) -> bool:
 
 
 def _status(state, because, clause, body, part, term, start, name):
-    if part.kind in ("row", "setting") and _OFF.search(body):
-        return "negated", "switched off"
+    if part.kind in ("row", "setting"):
+        if identifiers.is_off(body):
+            return "negated", "switched off"
+        if identifiers.is_conditional(body):
+            return "perhaps", "under a condition"
     if state == "asserted" and (_CITED.search(part.heading) or _CITED.search(body)):
         return "other", "a citation"
     if state == "asserted" and is_elsewhere(part) and not is_own(body):
@@ -377,6 +392,8 @@ def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[s
     if part.kind in ("setting", "row") and _is_weighed(body):
         return "auxiliary", ""
     beside = _BESIDE.search(clause)
+    if beside and _ADDED_TO.match(clause[beside.start() : at]):
+        beside = None
     whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
     if beside and beside.start() >= at:
         # "L1 with a weight of 0.1" is weighed; a weight further on belongs to another term.

@@ -137,6 +137,13 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "inference_steps",
+        rf"{_N}\s(?:[\w-]+\s)?(?:steps|iterations)\sfor\s(?:the\s)?actions?\b",
+        _DENOISED,
+        _TRAINED,
+        0.95,
+    ),
+    _rule(
+        "inference_steps",
         rf"\baction\s(?:stream|branch|expert|head|chunk|sequence|"
         rf"tokens?)s?\s\(\D{{0,12}}{_N}\s(?:[\w-]+\s)?steps\)",
         _DENOISED,
@@ -170,8 +177,8 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "inference_steps",
-        rf"{_N}-step\s(?:denoising|diffusion sampl\w+|euler|ddim|sampling|inference|integration|"
-        rf"generation|flow)\b",
+        rf"{_N}(?:-step|\ssteps(?:\sof)?)\s(?:denoising|diffusion sampl\w+|euler|ddim|sampling|"
+        rf"inference|integration|generation|flow)\b",
     ),
     _rule(
         "inference_steps",

@@ -158,8 +158,9 @@ def _settings(clean: str, parts: list[Segment], evidence) -> dict[str, Found]:
         if part is None or (meant := keys.meaning(pair)) is None:
             continue
         line = Line(clean, part.start, part.end)
-        state, _ = scope.status(scope.scopes(line.text), line.at(pair.start), line.at(pair.end - 1) + 1)
-        if pair.loose and (state in ("negated", "other", "compared") or scope.explains_choices(line.text)):
+        state, why = scope.status(scope.scopes(line.text), line.at(pair.start), line.at(pair.end - 1) + 1)
+        others = state in ("negated", "other", "compared") or why.lower().startswith("if ")
+        if pair.loose and (others or scope.explains_choices(line.text)):
             continue
         candidates.setdefault(meant[0], []).append(
             Found(meant[1], 0.9 if pair.loose else 0.95, evidence(pair.start, pair.end))

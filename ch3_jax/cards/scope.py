@@ -119,10 +119,16 @@ _CRITICISED = re.compile(
     r"cumbersome))\b",
     re.I,
 )
+_NOT_OURS = (
+    r"(?!,\s(?:but|we|our|it|the|which|while)\b|\b(?:but|however)\b|"
+    r"\band (?:we|is|are|uses?|trains?|adds?)\b)[^.;]"
+)
 _CODE = re.compile(
-    r"\b(?:based on|built on|builds (?:up)?on|forked from|adapted from|borrow\w* from|thanks "
-    r"to)\b[^.,;]{0,60}\b(?:codebase|code|repo|repository|"
-    r"implementation|library)\b",
+    r"\b(?:based on|built on|builds (?:up)?on|(?:forked|adapted|modified|sourced|taken|derived|ported) from|"
+    r"borrow\w* from|thanks to|(?:codes?|environments?|envs?) (?:is |are )?(?:\w+ )?from)\b"
+    rf"(?:(?:{_NOT_OURS})*?\b(?:codes?|codebase|repo|repository|repositories|environments?|"
+    rf"envs?)\b(?:{_NOT_OURS})*|[^.,;]{{0,60}}\b(?:implementations?|library)\b)|"
+    rf"\b(?:uses?|utili[sz]es?)\s(?:[\w-]+ ){{0,3}}?codes?\s(?:\w+ )?from\b(?:{_NOT_OURS})*",
     re.I,
 )
 _DATA = re.compile(

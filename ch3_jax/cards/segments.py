@@ -15,6 +15,7 @@ _RULE = re.compile(r"^[\s|:=~\-+*_]+$")
 _FENCE = re.compile(r"^\s*(?:```|~~~)|^\s*$")
 _SETTING = re.compile(
     r"""^\s*(?:-{1,2}|\+)?(?:["']?[\w./\-\[\]]+["']?)\s*(?::\s*[\w.\[\], |]+?\s*)?(?::|=|\s=\s|<-)\s*\S"""
+    r"""|^\s*--[A-Za-z][\w.\-]*(?:[=\s]\s*[^\s\\]+)?\s*\\?$"""
 )
 _NAMED = re.compile(
     r"^\s*(?:\d+(?:\.\d+)*\.?|[IVX]+\.)?\s*(?:abstract|introduction|related work|background|"

@@ -8,7 +8,7 @@ TERMS: tuple[Term, ...] = (
         (
             0.95,
             r"\b(?<!binary )(?<!binary_)(?:categorical |softmax )?cross[-_\s]*entropy(?! "
-            r"method)(?:[-_\s]*(?:loss|objective))?\b|CrossEntropyLoss",
+            r"method)(?:[-_\s]*(?:loss|objective))?\b|CrossEntropyLoss|(?<![a-z])(?:sparse)?_?categorical_?cross_?entropy",
         ),
         (
             0.85,
@@ -23,7 +23,7 @@ TERMS: tuple[Term, ...] = (
         (0.7, r"\bsoftmax loss\b|\bteacher[-\s]forc\w+"),
     ),
     *terms("cross_entropy", (0.8, r"\bCE\b(?= loss| objective|\b)"), exact=True),
-    *terms("bce", (0.95, r"\bbinary[-_\s]cross[-_\s]*entropy\b|BCE(?:WithLogits)?Loss|\bBCE\b")),
+    *terms("bce", (0.95, r"\bbinary[-_\s]?cross[-_\s]*entropy|BCE(?:WithLogits)?Loss|\bBCE\b")),
     *terms("focal", (0.95, r"\bfocal[-\s]loss\b|\bfocal\b(?= |-)")),
     *terms(
         "offset",
@@ -72,7 +72,8 @@ TERMS: tuple[Term, ...] = (
             0.9,
             r"\bnegative[-\s]log[-\s]likelihood\b|(?:maximi[sz]\w*|optimi[sz]\w*|trained (?:by|with|"
             r"to))[^.]{0,40}\b(?:(?:log[-\s])?likelihood|probability of (?:the )?(?:expert|"
-            r"demonstrat\w+|recorded))\b|\bmaximum[-\s]likelihood\b|-\s*\\log\s*\\?pi",
+            r"demonstrat\w+|recorded))\b|\bmaximum[-\s]likelihood\b|-\s*\\log\s*\\?pi|"
+            r"loss\s*=\s*-\s*\(?\s*(?:\w+\.)*(?:predictions\W+)?log_?probs?\b(?![^\n]*\*)",
         ),
         (
             0.6,

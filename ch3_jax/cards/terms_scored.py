@@ -65,7 +65,7 @@ TERMS: tuple[Term, ...] = (
         ),
     ),
     *terms("cql", (0.95, r"\bCQL\b|\bCal-QL\b"), exact=True),
-    *terms("expectile", (0.9, r"\bexpectile\b")),
+    *terms("expectile", (0.9, r"\bexpectile(?=\b|_)"), (0.85, r"\bimplicit Q[-\s]learning\b")),
     *terms("expectile", (0.8, r"\bIQL\b"), exact=True),
     *terms(
         "awr",

@@ -82,7 +82,7 @@ _STEMS = {
     ),
     "q_learning": ("q",),
     "cql": ("conservative", "cql", "action-value", "q-value", "cal-ql"),
-    "expectile": ("expectile", "iql"),
+    "expectile": ("expectile", "iql", "implicit"),
     "awr": ("advantage", "critic", "awr", "awac", "crr"),
     "bc_term": ("clon", "bc"),
     "adversarial": ("adversar", "discriminator", "gail", "amp"),
