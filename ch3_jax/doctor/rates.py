@@ -136,9 +136,11 @@ def too_low_from_start(patient: Patient, b: Bench, first: trials.Trial) -> list[
     packed = trials.walk(
         b.loss, patient.optimizer, b.fresh, b.pool, steps=STEPS, scale=_travel(patient, planned)
     )
-    whole = start - float(packed.walked.loss[-LAST:].mean())
-    if not whole > -0.1 * abs(start):  # It rises, or is not finite: too long a way, not too short a one.
+    end = float(packed.walked.loss[-LAST:].mean())
+    # Above the run's own loss on the same batches, or not finite: too long a way, not too short a one.
+    if not end - float(loss[-LAST:].mean()) < 0.1 * abs(start):
         return []
+    whole = start - end
     faster = trials.walk(b.loss, _ADAM, b.fresh, b.pool, steps=STEPS, scale=1e-3)
     can = start - float(faster.walked.loss[-LAST:].mean())
     if not (math.isfinite(can) and can > 0.05 * abs(start)) or whole > 0.2 * can:
