@@ -84,7 +84,10 @@ def answers(folder, change=0.0):
     folder.mkdir()
     for name in own_samplers.SAMPLERS:
         for b in own_samplers.BATCHES:
-            np.save(folder / f"{name}-{b}.npy", np.full((b, 7), 1.5 + change * (name == "heun"), np.float32))
+            np.save(
+                folder / f"{name}-{b}.npy",
+                np.full((b, 7), 1.5 + (change if name == "heun" else 0), np.float32),
+            )
     return folder
 
 
