@@ -4,8 +4,9 @@
 
 trains 14 -> 256 -> 256 -> 7 by squared error (Adam 1e-3, batch 64, 50 epochs of 10,000 pairs) once as it
 should be and once with each of big_lr, tiny_lr, unnormalized_inputs, action_outlier and bimodal_labels. All
-six share one compiled program; the trainings and pictures take under 30 s on two cores, the doctor's
-examinations as long again. Writes into drills/, or --out,
+six share one compiled program. Trainings and pictures take about 57 s of processor time, half of that on the
+clock of two free cores; the doctor's examinations twice as long again (`--noexamine` leaves them out). Writes
+into drills/, or --out,
 
   data/*.npz  curves/*.csv  curves/*.png (six)  drills.png  baseline_mse.csv  baseline_mse.png
   sentences.txt  drills.json

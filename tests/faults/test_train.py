@@ -41,10 +41,10 @@ def test_changes_of_the_loss_by_hand():
     assert float(value) == pytest.approx(11 / 3)
 
     def changed(name, number):
-        made = changes.changed_loss(loss, ((name, number),))
-        return jax.value_and_grad(lambda p: made(p, BATCH, key)[0])(params)
+        return changes.changed_loss(loss, ((name, number),))(params, BATCH, key)
 
-    flipped, against = changed("flip_gradient", 0.5)
+    flip = changes.changed_loss(loss, (("flip_gradient", 0.5),))
+    flipped, against = jax.value_and_grad(lambda p: flip(p, BATCH, key)[0])(params)
     assert float(flipped) == pytest.approx(11 / 3)
     np.testing.assert_allclose(against, -0.5 * slope, rtol=1e-5)
     assert float(changed("sum_over_batch", 1.0)[0]) == pytest.approx(4 * 11 / 3)
