@@ -50,6 +50,7 @@ def decide(mentions: list[Mention]) -> Decision:
     named = main
     main, parts = _representations(main, parts)
     main, beside = _beside_reward(main, beside)
+    main, parts = _parameterised(main, parts)
     taken = {f[0] for f in main}
     early = [f for f in early if f[0] not in taken]
     beside = [f for f in beside if f[0] not in taken or f[4]]
@@ -118,6 +119,14 @@ def _beside_reward(main, beside):
         return main, beside
     plain = [f for f in main if f[0] in _PLAIN]
     return [f for f in main if f[0] not in _PLAIN], beside + plain
+
+
+def _parameterised(main, parts):
+    """Where a policy gradient trains a diffusion policy, denoising is how it acts, not its loss."""
+    if not any(f[0] in ("ppo", "grpo", "reinforce", "sac") for f in main):
+        return main, parts
+    acts = [f for f in main if f[0] == "diffusion_unspecified"]
+    return [f for f in main if f not in acts], parts + [(*f[:4], "parameterisation") for f in acts]
 
 
 def _representations(main, parts):

@@ -173,6 +173,8 @@ def _bins(own, has, parents, about, value):
         "bins" in about and has & {"vocab", "tokens", "num", "n"} and "discreti" in about
     ):
         return None
+    if parents & {"noise", "scheduler", "diffusion", "sampler"}:
+        return "nothing"
     if has & {"depth", "histogram", "value", "reward", "critic", "orientation", "size", "width"} or value < 2:
         return "nothing"
     return "bins"

@@ -85,6 +85,15 @@ _UNTRAINED = re.compile(
     r")?(?:fine-?tuning|training)|is not trained|frozen)\b",
     re.I,
 )
+_LOOKED_AT = re.compile(
+    r"\bfor (?:logging|monitoring|reporting|plotting|debugging|visuali[sz]\w+|diagnos\w+)\b|"
+    r"\b(?:logged|tracked) (?:only|alone)\b|\b(?:only|just) (?:logged|tracked|monitored)\b",
+    re.I,
+)
+_TRAINED_VAE = re.compile(
+    r"\b(?:polic(?:y|ies)|actions?|actor|behaviou?r|trajector\w+|BC|train\w*|loss\w*|objective|learn\w*)\b",
+    re.I,
+)
 _PLAIN_ERRORS = {"mse", "l1", "cross_entropy", "nll", "bce", "huber"}
 _ELSEWHERE = re.compile(
     r"related work|baseline|comparison|prior work|evaluation|results|benchmark|ablation|acknowledg|"
@@ -92,6 +101,7 @@ _ELSEWHERE = re.compile(
     re.I,
 )
 _CITED = re.compile(r"\bcit(?:e|ation|ing)\b|acknowledg|licen[sc]e", re.I)
+_TO_DO = re.compile(r"\s*(?:[-*+]\s*)?\[\s*\]\s")
 _BACKGROUND = re.compile(r"background|preliminar|introduction|motivation", re.I)
 _LONG = 1500
 _OURS = re.compile(
@@ -108,7 +118,11 @@ _ALGORITHM = re.compile(
 )
 LAST_STAGE = "last stage"
 _WEIGHED = re.compile(r"weight(?!ed)|coef|lambda|auxiliary", re.I)
-_PICK = re.compile(r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b", re.I)
+_PICK = re.compile(
+    r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b|"
+    r"\bsupports?\b(?=[^.;]*,[^.;]*\b(?:and|or)\b)",
+    re.I,
+)
 
 
 class Mention(NamedTuple):
@@ -294,6 +308,8 @@ def _status(state, because, clause, body, part, term, start, name):
             return "negated", "switched off"
         if identifiers.is_conditional(body):
             return "perhaps", "under a condition"
+    if state == "asserted" and _TO_DO.match(body):
+        return "perhaps", "not done yet"
     if state == "asserted" and (_CITED.search(part.heading) or _CITED.search(body)):
         return "other", "a citation"
     if state == "asserted" and is_elsewhere(part) and not is_own(body):
@@ -307,6 +323,10 @@ def _status(state, because, clause, body, part, term, start, name):
         and _MEASURES.search(body)
     ):
         return "metric", _MEASURES.search(body).group()
+    if term.form == "cvae" and body[start : start + 3] == "VAE" and not _TRAINED_VAE.search(body):
+        return "other", "an autoencoder of images"
+    if state == "asserted" and term.form in _PLAIN_ERRORS and (looked := _LOOKED_AT.search(body)):
+        return "metric", looked.group()
     if term.form == "nll" and _UNTRAINED.search(body):
         return "metric", _UNTRAINED.search(body).group()
     return state, because
@@ -389,7 +409,8 @@ def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[s
         and not re.search(r"\b(?:polic(?:y|ies)|actor)\b", clause, re.I)
     ):
         return "component", "critic"
-    if part.kind in ("setting", "row") and _is_weighed(body):
+    # The offset from a bin's centre is half of an action, whatever its weight.
+    if part.kind in ("setting", "row") and _is_weighed(body) and term.form != "offset":
         return "auxiliary", ""
     beside = _BESIDE.search(clause)
     if beside and _ADDED_TO.match(clause[beside.start() : at]):

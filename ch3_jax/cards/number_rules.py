@@ -57,9 +57,9 @@ RULES: tuple[Rule, ...] = (
     _rule("bins", rf"{_D}-(?:bin|way)\b", r"action|discreti|token|dimension", _NOT_ACTIONS),
     _rule(
         "bins",
-        rf"\bbins\b[^.|\d]{{0,60}}?(?:defaults? to|set to|equals?|is|as|=|:)\s*{_D}",
+        rf"\bbins\b[^.|\d]{{0,60}}?(?:defaults?(?: to)?|set to|equals?|is|as|=|:)\s*{_D}",
         r"discreti|action|token|dimension",
-        _NOT_ACTIONS,
+        rf"{_NOT_ACTIONS}|noise|diffusion|timestep",
     ),
     _rule(
         "bins",

@@ -139,7 +139,7 @@ _DATA = re.compile(
 )
 _ABLATION = re.compile(
     r"\b(?:we ablate|ablations? (?:with|of|over|using)|we also (?:tried|experiment\w*|explored?|"
-    r"test\w*|compare)|we (?:tried|explored|found that)|variants? (?:of|with|that|without)|"
+    r"test\w*|compare)|we (?:tried|explored|found that)|variants? (?:of|with|that|without|such as|like)|"
     r"preliminary experiments|in early experiments|for comparison|as a baseline|baselines? include|"
     r"we compare (?:to|with|against))\b",
     re.I,
@@ -149,7 +149,9 @@ _PERHAPS = re.compile(
     r"(?<![,(]\s)(?<![,(]\s\s)optional(?:ly)?(?!\s?,)|if (?:you|desired|needed|preferred)|future "
     r"work|in principle|"
     r"one (?:can|may|could)|is possible|it is also possible|users? (?:can|may)|you (?:can|may)|"
-    r"when (?:enabled|set)|experiment with|fall(?:ing)? back (?:to|on)|consider (?:using|trying)|try|"
+    r"we (?:will|plan to|intend to) (?:\w+ )?(?:add|update|support|release|integrate|explore|include|provide|"
+    r"implement)|for example,? (?:if|when)|when (?:enabled|set)|experiment with|"
+    r"fall(?:ing)? back (?:to|on)|consider (?:using|trying)|try|"
     r"set (?:it|this) to)\b",
     re.I,
 )
@@ -189,7 +191,9 @@ _UNDONE = re.compile(
 )
 _OFFERED = re.compile(
     r"\b(?:is|are) (?:also |still )?(?:available|supported|possible|provided|offered|implemented) "
-    r"(?:as|for|too|instead|via|through|by|if|when|in)\b",
+    r"(?:as|for|too|instead|via|through|by|if|when|in)\b|"
+    r"\b(?:is|are) (?:also |still |currently )?(?:in progress|planned|coming soon|under development|underway|"
+    r"work in progress|on the roadmap|left for future)\b",
     re.I,
 )
 _BUT = re.compile(r"[;.](?=\s|$)|\bbut\b|\bfinal(?:ly)?\b", re.I)

@@ -5,7 +5,11 @@ from ch3_jax.cards.terms import Term, terms
 TERMS: tuple[Term, ...] = (
     *terms(
         "",
-        (0.85, r"\breinforcement[-\s]learn\w*|\binverse RL\b|\brecovers? a reward"),
+        (
+            0.85,
+            r"\breinforcement[-\s](?:learn\w*|algorithms?|methods?|fine-?tun\w*)|"
+            r"\binverse RL\b|\brecovers? a reward",
+        ),
         family="reinforcement",
     ),
     *terms("", (0.8, r"\b(?<![A-Za-z]-)RL\b(?!HF)"), family="reinforcement", exact=True),

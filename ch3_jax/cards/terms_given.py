@@ -31,7 +31,7 @@ TERMS: tuple[Term, ...] = (
             0.85,
             r"\b(?:residual |action |continuous |regression )?offsets?\b(?=[^.]{0,60}\b(?:loss|"
             r"predict\w*|regress\w*|head|bin|cluster|cent(?:er|re)|action)\w*)|\bmulti-?task (?:offset "
-            r")?loss\b|\boffset (?:loss|head|prediction)|\b(?:predict\w*|regress\w*|"
+            r")?loss\b|\boffset[ _](?:loss|head|prediction)|\b(?:predict\w*|regress\w*|"
             r"loss)[^.]{0,40}\boffsets?\b",
         ),
     ),

@@ -45,7 +45,6 @@ TERMS: tuple[Term, ...] = (
         (0.9, r"\bTD3?\b(?![-\s]?MPC)|\bTD\((?:λ|lambda|\d)\)|\b(?:DQN|DDPG|SARSA|D4PG)\b"),
         exact=True,
     ),
-    *terms("td", (0.6, r"\bTD-MPC\d?\b"), exact=True),
     *terms(
         "q_learning",
         (

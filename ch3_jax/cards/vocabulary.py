@@ -100,6 +100,7 @@ _STEMS = {
         "bootstrap",
         "imagin",
         "learn",
+        "reinforc",
         "rl",
         "q",
         "critic",
