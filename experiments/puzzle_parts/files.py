@@ -74,7 +74,9 @@ def stated(run: Run) -> dict[str, Any]:
         "action_names": facts.action_names,
     }
     declared = {k: v for k, v in run.declared.items() if k in ("action_meaning", "rate_hz", "frozen")}
-    return {name: getattr(run, name) for name in STATED} | dict(run.options) | data | declared
+    said = {name: getattr(run, name) for name in STATED} | dict(run.options) | data | declared
+    # As the flags of experiments.train say it.
+    return said | {"ema": "none" if run.ema is None else str(run.ema), "clip": run.clip or 0.0}
 
 
 def read_log(folder: Path) -> dict[str, Any]:
