@@ -132,7 +132,8 @@ def _hint(folder: Path, log: dict, puzzle) -> int:
 
     faults = choice.hidden(puzzle)
     hints = [
-        "it sits in " + " and in ".join("the data" if f.place <= 2 else "code or settings" for f in faults),
+        "it sits in "
+        + " and in ".join("the data" if choice.in_data(puzzle, f) else "code or settings" for f in faults),
         "the place is " + " and ".join(f"{f.place}, {PLACES[f.place]}" for f in faults),
         "in short: " + " and ".join(f.title for f in faults),
     ]

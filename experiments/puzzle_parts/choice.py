@@ -81,6 +81,13 @@ def broken(puzzle: Puzzle) -> Run:
     return run
 
 
+def in_data(puzzle: Puzzle, fault: Fault) -> bool:
+    """Whether a fault changes the data, or the numbers that normalise them, and not code or settings."""
+    healthy = catalogue.base(fault, puzzle.seed)
+    run = fault.change(healthy, fault.severities[_SEVERITY[puzzle.level]])
+    return run.dataset is not healthy.dataset or run.measured is not healthy.measured
+
+
 def salted(salt: str, cause: str) -> str:
     """What a file may say of an answer."""
     return hashlib.sha256(f"{salt}|{cause}".encode()).hexdigest()

@@ -85,6 +85,23 @@ def test_every_puzzle_states_no_more_than_settings():
             break
 
 
+def test_hints_tell_data_from_code():
+    puzzle = Puzzle(1, "hard", None)
+    told = {
+        name: choice.in_data(puzzle, FAULTS[name])
+        for name in ("A02", "A06", "E03", "N01", "C05", "D01", "G02")
+    }
+    assert told == {
+        "A02": True,
+        "A06": True,
+        "E03": True,
+        "N01": False,
+        "C05": False,
+        "D01": False,
+        "G02": True,
+    }
+
+
 def test_guesses_are_judged(written):
     folder, puzzle = written
     fault = choice.hidden(puzzle)[0]
