@@ -8,6 +8,8 @@ the last name counts. A value that is computed and never enters the loss is a nu
 import re
 
 _PATH = re.compile(r"(?<![\w./])(?:[A-Za-z_]\w*\.){2,}(?=[A-Za-z_])")
+_ADDRESS = re.compile(r"https?://\S+|(?:[\w.\-]+/)+(?=[\w.\-]+\.(?:py|ya?ml|sh|md|ipynb|json)\b)")
+_IMPORT = re.compile(r"\s*(?:from\s+[\w.]+\s+import\b|import\s+\w+(?:\.\w+)*(?:\s+as\s+\w+)?\s*$)")
 _CAMEL = re.compile(r"\b[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*[A-Z]\w*|\b[A-Z]{2,}[A-Z][a-z]\w*")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _OFF = re.compile(
@@ -22,12 +24,13 @@ _ASSIGNED = re.compile(r"^\s*(?P<name>[A-Za-z_]\w*)\s*=(?!=)")
 
 
 def without_paths(body: str) -> str:
-    """The line with blanks for the packages of a dotted path; as long as before.
+    """The line with blanks for addresses, folders and the packages of a dotted path; as long as before.
 
     Example:
       >>> without_paths("_target_: flow_lib.policy.IbcPolicy  # flow").split()
       ['_target_:', 'IbcPolicy', '#', 'flow']
     """
+    body = _ADDRESS.sub(lambda m: " " * len(m.group()), body)
     return _PATH.sub(lambda m: m.group() if m.group().startswith("self.") else " " * len(m.group()), body)
 
 
@@ -60,6 +63,18 @@ def is_conditional(line: str) -> bool:
       True
     """
     return bool(_CONDITIONAL.search(line)) and not _TRUE.search(line.split("#")[0])
+
+
+def is_import(text: str, at: int) -> bool:
+    """Whether the line around an offset imports a name, which is no use of it.
+
+    Example:
+      >>> is_import("from torch.nn import MSELoss\\nloss = MSELoss()", 20)
+      True
+    """
+    begin = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    return bool(_IMPORT.match(text[begin : end if end >= 0 else len(text)]))
 
 
 def is_unused(line: str, text: str) -> bool:

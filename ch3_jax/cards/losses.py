@@ -55,6 +55,12 @@ _BESIDE = re.compile(
     r"predict|optimi)\w*|extra|combined with an?)\b",
     re.I,
 )
+# An action may be an offset from the arm's pose as well; a loss has it only beside what it is an offset from.
+_OF_A_BIN = re.compile(
+    r"\b(?:bins?|clusters?|cent(?:er|re)s?|centroids?|codes?|codebook|modes?|class\w*|categor\w+|focal|loss\w*|"
+    r"heads?|tokens?|discret\w+|residuals?|k-?means)\b|offset_loss",
+    re.I,
+)
 # "adds a term to the flow loss": what it is added to is no addition.
 _ADDED_TO = re.compile(r"adds?\b.*\bto (?:the|its|our|an?)\b", re.I)
 _NAMED_SO = re.compile(r"\bas an? (?:auxiliary|additional|extra)\b", re.I)
@@ -114,8 +120,12 @@ _OURS = re.compile(
 _OWN = re.compile(r"\b(?:we|our|ours)\b", re.I)
 # Names of algorithms are written small in configurations.
 _ALGORITHM = re.compile(
-    r"\b\w*(?:algo|algorithm|agent|method|objective|loss|loss_type)\s*[:=\s]\s*[\"']?([a-z0-9_+\-]+)", re.I
+    r"\b\w*(?:algo|algorithm|agent|method|objective|loss|loss_type)\s*(?::\s*str\s*=|[:=\s])\s*[\"']?"
+    r"([a-z0-9_+\-]+)",
+    re.I,
 )
+# `loss = "ce"  # one of "ce", "mse"`: the value is chosen, the comment lists what else there is.
+_ALTERNATIVES = re.compile(r"#[^\n]*?(?:\b(?:one of|or|options?|choices?|choose|alternatives?)\b|\|)", re.I)
 LAST_STAGE = "last stage"
 _WEIGHED = re.compile(r"weight(?!ed)|coef|lambda|auxiliary", re.I)
 _PICK = re.compile(
@@ -162,6 +172,10 @@ def mentions(text: str, parts: list[Segment]) -> list[Mention]:
             found = list(_in_sentence(line, part, index, name))
             if found and identifiers.is_unused(line.text, text):
                 found = [m._replace(status="metric", because="not in the loss") for m in found]
+            found = [
+                m._replace(status="other", because="an import") if identifiers.is_import(text, m.start) else m
+                for m in found
+            ]
             out.extend(_of_itself(found, line.text, itself))
     return _own_first(out, text, parts, name) if len(text) > _LONG else out
 
@@ -250,6 +264,10 @@ def _in_sentence(line: Line, part: Segment, index: int, name: str):
     body = line.text
     hits = _hits(body, part)
     hits = [h for h in hits if not any(_covers(o, h) for o in hits if o is not h)]
+    listed = _ALTERNATIVES.search(body) if part.kind == "setting" else None
+    if listed and any(h[0] < listed.start() for h in hits):
+        hits = [h for h in hits if h[0] < listed.start()]
+        body = body[: listed.start()]
     if not hits:
         return
     found = scope.scopes(body)
@@ -277,7 +295,7 @@ def _hits(body: str, part: Segment):
         return [(m.start(), m.end(), term) for term in present(words) for m in term.pattern.finditer(words)]
 
     plain = identifiers.without_paths(body)
-    hits = found(plain)
+    hits = [h for h in found(plain) if h[2].form != "offset" or _OF_A_BIN.search(plain)]
     if part.kind in ("setting", "row") and "_" in plain:
         hits += found(plain.replace("_", " "))
     if part.kind == "setting" and (named := _ALGORITHM.search(plain)):
@@ -366,7 +384,8 @@ def _options(body: str, part: Segment, hits) -> str:
         return scope.offers_choice(part.lead)
     if len(distinct) < 2:
         pick = _PICK.search(body)
-        return f"?{pick.group()}" if pick and forms and pick.start() < forms[0][0] else ""
+        named = any(t.form for _, _, t in hits)
+        return f"?{pick.group()}" if pick and named and pick.start() < forms[0][0] else ""
     for (_, end, form), (start, _, after) in zip(forms, forms[1:], strict=False):
         if (
             form != after

@@ -65,7 +65,8 @@ _COMPARED = re.compile(
     r"\b(?:compar(?:ed|es|ing|able) (?:(?:it|this|them|our \w+) )?(?:to|with|against)|in "
     r"comparison (?:to|with)|relative to|"
     r"versus|vs\.?|outperform\w*|(?:matched|matches|rivals|on par with)(?= \w)|surpass\w*|than|"
-    r"beats?|superior to|similar(?:ly)? to|analogous(?:ly)? to|akin to|resembl\w+|reminiscent of|"
+    r"beats?|superior to|(?:absent|missing) (?:in|from)|similar(?:ly)? to|"
+    r"analogous(?:ly)? to|akin to|resembl\w+|reminiscent of|"
     r"same (?:way|manner|fashion|spirit) (?:that|as|in which)|differences? (?:from|between|to|"
     r"with)|differs? from|related to|cf\.?|"
     r"(?<!such as )(?<!would )(?<!objectives )(?<!losses )(?<!methods )(?<!algorithms )like)\b",
@@ -97,6 +98,11 @@ _OTHERS = re.compile(
     r"|\b(?:it|this) (?:is|was) (?:common|customary|usual|typical|standard) to\b",
     re.I,
 )
+_CITED_SUBJECT = re.compile(
+    r"[^()\[\]]*[)\]]\s+(?:\w+ly\s)?(?:uses?|trains?|predicts?|learns?|models?|applies|apply|is|was|are|were|"
+    r"rel(?:y|ies)|employs?|discreti[sz]es?|minimi[sz]es?|generates?|denoises?)\b",
+    re.I,
+)
 _WHILE = re.compile(
     r"\b(?:while|whereas|although|though|even though)\s+(?!train|learn|the (?:policy|model|"
     r"network)|we\b|our\b|it\b|this\b|keeping|\w+ing\b)",
@@ -126,7 +132,7 @@ _NOT_OURS = (
 _CODE = re.compile(
     r"\b(?:based on|built on|builds (?:up)?on|(?:forked|adapted|modified|sourced|taken|derived|ported) from|"
     r"borrow\w* from|thanks to|(?:codes?|environments?|envs?) (?:is |are )?(?:\w+ )?from)\b"
-    rf"(?:(?:{_NOT_OURS})*?\b(?:codes?|codebase|repo|repository|repositories|environments?|"
+    rf"(?:(?:{_NOT_OURS})*?\b(?:codes?|codebase|repos?|repository|repositories|environments?|"
     rf"envs?)\b(?:{_NOT_OURS})*|[^.,;]{{0,60}}\b(?:implementations?|library)\b)|"
     rf"\b(?:uses?|utili[sz]es?)\s(?:[\w-]+ ){{0,3}}?codes?\s(?:\w+ )?from\b(?:{_NOT_OURS})*",
     re.I,
@@ -145,7 +151,7 @@ _ABLATION = re.compile(
     re.I,
 )
 _PERHAPS = re.compile(
-    r"\b(?:could|might|would|can also be|may also be|may be|alternatively|"
+    r"\b(?:could|might|would(?! be (?:that|to)\b)|can also be|may also be|may be|alternatively|"
     r"(?<![,(]\s)(?<![,(]\s\s)optional(?:ly)?(?!\s?,)|if (?:you|desired|needed|preferred)|future "
     r"work|in principle|"
     r"one (?:can|may|could)|is possible|it is also possible|users? (?:can|may)|you (?:can|may)|"
@@ -181,7 +187,7 @@ _UNDONE = re.compile(
     r"\b(?:is|are|was|were|be|been|being|gets?)\s+(?:\w+ly\s+|then\s+|"
     r"also\s+)?(?:not\s+(?:\w+ly\s+)?(?:used|needed|required|necessary|applied|trained|included|"
     r"computed|available)"
-    r"|omitted|dropped|removed|discarded|skipped|replaced|disabled|unnecessary|absent|avoided|"
+    r"|omitted|dropped|removed|discarded|skipped|replaced|disabled|unnecessary|absent(?! in| from)|avoided|"
     r"eliminated|turned off|unused)\b"
     r"|\b(?:remains?|stays?|is|are|was|were|kept|keeps?|keeping)\s+(?:kept |completely |fully "
     r")?(?:frozen|untouched)\b"
@@ -306,6 +312,10 @@ def _offered(sentence: str):
 
 def _subjects(sentence: str):
     for match in _OTHERS.finditer(sentence):
+        if sentence[match.start() - 1 : match.start()] in ("(", "[") and not _CITED_SUBJECT.match(
+            sentence, match.end()
+        ):
+            continue  # "flow matching (Li et al.) trains": the citation names a source, not a subject.
         rest = sentence[match.end() :]
         # "the prior work of A": a name for what is compared with. "by previous methods": theirs as well.
         end = match.end() + _first(

@@ -29,7 +29,8 @@ TERMS: tuple[Term, ...] = (
         "offset",
         (
             0.85,
-            r"\b(?:residual |action |continuous |regression )?offsets?\b(?=[^.]{0,60}\b(?:loss|"
+            r"\b(?:residual |action |continuous |"
+            r"regression )?offsets?\b(?=[^.]{0,60}\b(?:loss|"
             r"predict\w*|regress\w*|head|bin|cluster|cent(?:er|re)|action)\w*)|\bmulti-?task (?:offset "
             r")?loss\b|\boffset[ _](?:loss|head|prediction)|\b(?:predict\w*|regress\w*|"
             r"loss)[^.]{0,40}\boffsets?\b",

@@ -43,7 +43,9 @@ TERMS: tuple[Term, ...] = (
             r"epsilon)(?! sched)\b|\b(?:noise|epsilon)[-_\s](?:prediction|regression|matching|"
             r"estimat\w+)\b|\bprediction_?type\W+epsilon\b|\bpredict_epsilon\W+true|\\?(?:epsilon|"
             r"varepsilon)(?:_\w+)?\s*-\s*\\?(?:epsilon|varepsilon)_\{?\\?theta|ε\s*-\s*ε_?θ|"
-            r"\bdenois\w+ MSE\b|\b(?:mse_loss|MSELoss\(\)|l2_loss)\([^()\n]*\b(?:noise|eps|epsilon)\b|"
+            r"\bdenois\w+ MSE\b|"
+            r"\b(?:noise|eps|epsilon)\w*\s*-\s*(?:\w+_)?(?:noise|eps|epsilon)\w*\b|"
+            r"\b(?:mse_loss|MSELoss\(\)|l2_loss)\([^()\n]*\b(?:noise|eps|epsilon)\b|"
             r"\bMSE (?:loss )?(?:between|on|against) (?:the )?(?:\w+ ){0,4}noise\b",
         ),
     ),
