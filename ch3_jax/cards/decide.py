@@ -6,8 +6,9 @@ count only where nothing else is said; options that disagree, and losses of comp
 
 from typing import NamedTuple
 
-from ch3_jax.cards.losses import LAST_STAGE, Mention
+from ch3_jax.cards.losses import Mention
 from ch3_jax.cards.records import FORMS
+from ch3_jax.cards.roles import LAST_STAGE
 from ch3_jax.cards.vocabulary import FAMILY_OF, IMPLIED
 
 _PLAIN = ("mse", "l1", "huber", "cross_entropy", "bce", "nll")

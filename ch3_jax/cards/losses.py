@@ -9,28 +9,13 @@ import re
 from typing import NamedTuple
 
 from ch3_jax.cards import identifiers, scope
+from ch3_jax.cards.roles import PLAIN_ERRORS, role_of
 from ch3_jax.cards.segments import Line, Segment
 from ch3_jax.cards.vocabulary import FAMILY_OF, Term, present
 
 _CLAUSE = re.compile(
     r"[;:]\s|,\s+(?:and|but|while|whereas|which|so|where|then|we|followed by|with)\b|\s(?:but|"
     r"while|whereas|however|instead)\s|[()]|(?<=\w)\.\s"
-)
-_PART = re.compile(
-    r"\b(?P<part>reward (?:loss|prediction|head|model|function|network|classifier|predictor)|world[-\s]"
-    r"model|dynamics "
-    r"(?:model|network)|(?:action |image |text )?tokeni[sz]er|image (?:encoder|decoder)|"
-    r"vision (?:encoder|backbone|tower)|visual (?:encoder|representation|backbone|features)|"
-    r"visuomotor representation|text encoder|language encoder|"
-    r"(?<!variational )autoencoder|auto-encoder|encoder pre-?training|representation learning|"
-    r"inverse dynamics(?: "
-    r"model)?|behaviou?r (?:policy|model)(?: function)?|(?:dynamics|value|consistency|language|"
-    r"depth|embedding) loss|forward model|success (?:classifier|detector)|"
-    r"video (?:model|generation|prediction|diffusion|generator)|subgoal (?:generator|model)|depth "
-    r"(?:head|prediction|estimat\w+)|segmentation|"
-    r"goal (?:generator|classifier)|preference (?:model|comparison)|language (?:head|loss)|"
-    r"high-level planner|object detect\w+|VLM backbone|pose estimat\w+)s?\b",
-    re.I,
 )
 _ITSELF = re.compile(
     r"(?:\bis an? (?:[\w-]+\s){0,5}?|\A\W*(?:(?:this|the|our|a|"
@@ -40,38 +25,10 @@ _ITSELF = re.compile(
     r"consists|comprises|with|of)\b|[:.,;]|$)(?! (?:of|for) (?:training|polic))",
     re.I,
 )
-_CRITIC = re.compile(
-    r"\b(?:critics?|Q-?(?:functions?|networks?|values?|targets?)|value (?:functions?|networks?|"
-    r"heads?|distributions?)|distributions? (?:over|of) returns|action-values?|Bellman|TD)\b",
-    re.I,
-)
-_POLICY = re.compile(
-    r"\b(?:polic(?:y|ies)|actions?|actor|behaviou?r|controls?|joints?|motor|trajector\w+)\b", re.I
-)
-_BESIDE = re.compile(
-    r"\b(?:auxiliary|additional(?:ly)?|regulari[sz](?:er|ing|ation|es?|ed)|penalty|bonus|alongside|"
-    r"in addition(?: to)?|added to|adds? an?|plus an?|co-?train\w*|"
-    r"weighted by|weight of|loss[-\s_]?weight|coefficient|side objective|is added|also (?:train|"
-    r"predict|optimi)\w*|extra|combined with an?)\b",
-    re.I,
-)
 # An action may be an offset from the arm's pose as well; a loss has it only beside what it is an offset from.
 _OF_A_BIN = re.compile(
     r"\b(?:bins?|clusters?|cent(?:er|re)s?|centroids?|codes?|codebook|modes?|class\w*|categor\w+|focal|loss\w*|"
     r"heads?|tokens?|discret\w+|residuals?|k-?means)\b|offset_loss",
-    re.I,
-)
-# "adds a term to the flow loss": what it is added to is no addition.
-_ADDED_TO = re.compile(r"adds?\b.*\bto (?:the|its|our|an?)\b", re.I)
-_NAMED_SO = re.compile(r"\bas an? (?:auxiliary|additional|extra)\b", re.I)
-_FIRST_STAGE = re.compile(
-    r"\b(?:pre-?train\w*|first stage|stage (?:1|one|I)\b|initial(?:ly|ized| stage)|warm-?start\w*|"
-    r"first(?:,)? (?:train|we)|before (?:RL|fine-?tuning|reinforcement))\b",
-    re.I,
-)
-_LAST_STAGE = re.compile(
-    r"\b(?:fine-?tun\w*|post-?train\w*|second stage|final stage|stage (?:2|3|two|three|II)\b|then|"
-    r"afterwards|subsequently|finally|followed by)\b",
     re.I,
 )
 _TRAINS = re.compile(
@@ -100,7 +57,6 @@ _TRAINED_VAE = re.compile(
     r"\b(?:polic(?:y|ies)|actions?|actor|behaviou?r|trajector\w+|BC|train\w*|loss\w*|objective|learn\w*)\b",
     re.I,
 )
-_PLAIN_ERRORS = {"mse", "l1", "cross_entropy", "nll", "bce", "huber"}
 _ELSEWHERE = re.compile(
     r"related work|baseline|comparison|prior work|evaluation|results|benchmark|ablation|acknowledg|"
     r"citation|limitations|future|see also|news|changelog",
@@ -126,8 +82,6 @@ _ALGORITHM = re.compile(
 )
 # `loss = "ce"  # one of "ce", "mse"`: the value is chosen, the comment lists what else there is.
 _ALTERNATIVES = re.compile(r"#[^\n]*?(?:\b(?:one of|or|options?|choices?|choose|alternatives?)\b|\|)", re.I)
-LAST_STAGE = "last stage"
-_WEIGHED = re.compile(r"weight(?!ed)|coef|lambda|auxiliary", re.I)
 _PICK = re.compile(
     r"\b(?:choose|either|one of|any of|select (?:one|from|between)|pick one)\b|"
     r"\bsupports?\b(?=[^.;]*,[^.;]*\b(?:and|or)\b)",
@@ -283,7 +237,7 @@ def _in_sentence(line: Line, part: Segment, index: int, name: str):
         if options and state == "asserted":
             # One known alternative of several is a possibility; several are a list.
             state, because = ("perhaps", options[1:]) if options[0] == "?" else ("option", options)
-        role, of = _role(body, clause, start - begin, part, term)
+        role, of = role_of(body, clause, start - begin, part, term)
         weight = term.weight * (0.6 if _BACKGROUND.search(part.heading) else 1.0)
         yield Mention(term, state, because, role, of, weight, line.start(start), line.end(end), index)
 
@@ -336,14 +290,14 @@ def _status(state, because, clause, body, part, term, start, name):
         return "other", f"said of {whose}"
     if (
         state == "asserted"
-        and term.form in _PLAIN_ERRORS
+        and term.form in PLAIN_ERRORS
         and not _TRAINS.search(clause)
         and _MEASURES.search(body)
     ):
         return "metric", _MEASURES.search(body).group()
     if term.form == "cvae" and body[start : start + 3] == "VAE" and not _TRAINED_VAE.search(body):
         return "other", "an autoencoder of images"
-    if state == "asserted" and term.form in _PLAIN_ERRORS and (looked := _LOOKED_AT.search(body)):
+    if state == "asserted" and term.form in PLAIN_ERRORS and (looked := _LOOKED_AT.search(body)):
         return "metric", looked.group()
     if term.form == "nll" and _UNTRAINED.search(body):
         return "metric", _UNTRAINED.search(body).group()
@@ -400,48 +354,3 @@ def _options(body: str, part: Segment, hits) -> str:
         first = body.lower().find(choice.lower())
         return choice if first < forms[0][0] else ""
     return ""
-
-
-def _is_weighed(setting: str) -> bool:
-    """Whether a setting is the weight of a term: `l1_loss_weight: 0.1`, not `loss = l1 + weight * kl`."""
-    key = re.split(r"[=:|]", setting.strip("| "), maxsplit=1)[0]
-    return bool(_WEIGHED.search(key) or re.search(r"#.*\bauxiliary\b", setting))
-
-
-def _role(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[str, str]:
-    parts = list(_PART.finditer(clause))
-    if parts and term.family != "reinforcement":
-        nearest = min(parts, key=lambda m: abs(m.start() - at))
-        distance = abs(nearest.start() - at)
-        policy = [
-            abs(m.start() - at)
-            for m in _POLICY.finditer(clause)
-            if not nearest.start() <= m.start() < nearest.end()
-        ]
-        if not policy or distance <= min(policy):
-            return ("auxiliary" if _BESIDE.search(body) else "component"), nearest["part"].lower()
-    if term.form in ("jepa", "reconstruction"):
-        return "auxiliary", "representation"
-    if (
-        term.form in _PLAIN_ERRORS
-        and _CRITIC.search(clause)
-        and not re.search(r"\b(?:polic(?:y|ies)|actor)\b", clause, re.I)
-    ):
-        return "component", "critic"
-    # The offset from a bin's centre is half of an action, whatever its weight.
-    if part.kind in ("setting", "row") and _is_weighed(body) and term.form != "offset":
-        return "auxiliary", ""
-    beside = _BESIDE.search(clause)
-    if beside and _ADDED_TO.match(clause[beside.start() : at]):
-        beside = None
-    whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
-    if beside and beside.start() >= at:
-        # "L1 with a weight of 0.1" is weighed; a weight further on belongs to another term.
-        near = beside.start() - at < 40 and re.search(r"is added|weight", beside.group(), re.I)
-        beside = beside if near else _NAMED_SO.search(clause)
-    if beside and term.form and not whole:
-        return "auxiliary", ""
-    if _FIRST_STAGE.search(clause) and not _LAST_STAGE.search(clause):
-        return "earlier_stage", ""
-    # A family word in "... afterwards RL improves it" tells the last stage.
-    return "main", LAST_STAGE if not term.form and _LAST_STAGE.search(clause) else ""
