@@ -8,7 +8,10 @@ the last name counts. A value that is computed and never enters the loss is a nu
 import re
 
 _PATH = re.compile(r"(?<![\w./])(?:[A-Za-z_]\w*\.){2,}(?=[A-Za-z_])")
-_ADDRESS = re.compile(r"https?://\S+|(?:[\w.\-]+/)+(?=[\w.\-]+\.(?:py|ya?ml|sh|md|ipynb|json)\b)")
+_ADDRESS = re.compile(
+    r"https?://\S+|(?:[\w.\-]+/)+(?=[\w.\-]+\.(?:py|ya?ml|sh|md|ipynb|json)\b)|"
+    r"(?=[\w.\-/]*_)(?:[\w.\-]+/){2,}[\w.\-]*|[\w.\-]+(?:/[\w.\-]+)*/(?=[\s`,.)]|$)"
+)
 _IMPORT = re.compile(r"\s*(?:from\s+[\w.]+\s+import\b|import\s+\w+(?:\.\w+)*(?:\s+as\s+\w+)?\s*$)")
 _CAMEL = re.compile(r"\b[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*[A-Z]\w*|\b[A-Z]{2,}[A-Z][a-z]\w*")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -20,7 +23,10 @@ _CONDITIONAL = re.compile(
 )
 _TRUE = re.compile(r"[=:|]\s*['\"]?true\b", re.I)
 _LOSS_LINE = re.compile(r"(?m)^[^\n#=]*loss\w*['\"\])]*\s*\+?=(?!=)\s*(?P<value>[^\n#]+)", re.I)
-_ASSIGNED = re.compile(r"^\s*(?P<name>[A-Za-z_]\w*)\s*=(?!=)")
+_ASSIGNED = re.compile(
+    r"^\s*(?P<name>[A-Za-z_]\w*)\s*=(?!=)|^\s*[\"'](?P<key>\w+)[\"']\s*:\s*(?P=key)\s*,?\s*$"
+)
+_RETURNED = re.compile(r"\breturn\s+\w*loss\b", re.I)
 
 
 def without_paths(body: str) -> str:
@@ -90,7 +96,9 @@ def is_unused(line: str, text: str) -> bool:
       (True, False)
     """
     assigned = _ASSIGNED.match(line)
-    if not assigned or "loss" in assigned["name"].lower():
+    name = (assigned["name"] or assigned["key"]) if assigned else "loss"
+    if "loss" in name.lower():
         return False
     losses = [m["value"] for m in _LOSS_LINE.finditer(text)]
-    return bool(losses) and not any(re.search(rf"\b{assigned['name']}\b", value) for value in losses)
+    known = bool(losses) or bool(_RETURNED.search(text))
+    return known and not any(re.search(rf"\b{name}\b", value) for value in losses)

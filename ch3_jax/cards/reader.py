@@ -9,7 +9,7 @@ Nothing is remembered about any system, and nothing is guessed: what no words sa
 
 import re
 
-from ch3_jax.cards import decide, keys, losses, markup, pairs, phrases, scope
+from ch3_jax.cards import decide, identifiers, keys, losses, markup, pairs, phrases, scope
 from ch3_jax.cards.language import looks_english
 from ch3_jax.cards.number_rules import NUMERALS
 from ch3_jax.cards.records import Evidence, Form, Found, Reading, SetAside
@@ -182,7 +182,7 @@ def _stated(line: Line, part: Segment, evidence):
     for said in phrases.said(line.text):
         scopes = scope.scopes(line.text) if scopes is None else scopes
         state, _ = scope.status(scopes, said.start, said.end)
-        if state == "asserted":
+        if state == "asserted" and not identifiers.is_import(line.source, line.start(said.start)):
             yield (
                 said.name,
                 Found(said.value, said.confidence, evidence(line.start(said.start), line.end(said.end))),

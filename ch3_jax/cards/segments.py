@@ -65,6 +65,7 @@ class Line:
 
     def __init__(self, text: str, start: int, end: int):
         words = list(re.finditer(r"\S+", text[start:end]))
+        self.source = text
         self.text = " ".join(word.group() for word in words)
         self._there = [start + word.start() for word in words] or [start]
         self._here, at = [], 0
