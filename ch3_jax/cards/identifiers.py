@@ -24,7 +24,7 @@ _CONDITIONAL = re.compile(
 _TRUE = re.compile(r"[=:|]\s*['\"]?true\b", re.I)
 _LOSS_LINE = re.compile(r"(?m)^[^\n#=]*loss\w*['\"\])]*\s*\+?=(?!=)\s*(?P<value>[^\n#]+)", re.I)
 _ASSIGNED = re.compile(
-    r"^\s*(?P<name>[A-Za-z_]\w*)\s*=(?!=)|^\s*[\"'](?P<key>\w+)[\"']\s*:\s*(?P=key)\s*,?\s*$"
+    r"^\s*(?P<name>[A-Za-z_]\w*)\s*=(?!=)|^\s*[\"'](?P<key>\w+)[\"']\s*:\s*(?P=key)(?:\.\w+\(\))?\s*,?\s*$"
 )
 _RETURNED = re.compile(r"\breturn\s+\w*loss\b", re.I)
 

@@ -2,7 +2,7 @@
 
 from ch3_jax.cards.terms import Term, terms
 
-_NOT_ACTION = r"(?<!stable )(?<!video )(?<!image )(?<!text-to-image )(?<!heat )"
+_NOT_ACTION = r"(?<!stable )(?<!stable-)(?<!video )(?<!image )(?<!text-to-image )(?<!heat )"
 
 TERMS: tuple[Term, ...] = (
     *terms(

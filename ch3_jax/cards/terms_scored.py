@@ -35,7 +35,7 @@ TERMS: tuple[Term, ...] = (
         "td",
         (
             0.9,
-            r"\btemporal[-\s]difference\b|\bBellman\b|\b(?:r|rewards?)\s*\+\s*(?:self\.)?(?:gamma|γ|"
+            r"\btemporal[-\s]difference\b|(?<![a-z])td_(?:loss|error|target)s?\b|\bBellman\b|\b(?:r|rewards?)\s*\+\s*(?:self\.)?(?:gamma|γ|"
             r"\\gamma|discount)\b|\bfitted[-\s]Q\b|\btwo Q-functions?\b|\btwin "
             r"(?:critics?|Q)|\bdouble[-\s]Q\b|\btarget policy smoothing\b|\bdelayed policy updates?\b",
         ),
