@@ -195,9 +195,9 @@ def _tried(left_out: list[str], what: str, make) -> Any:
         return None
 
 
-def _is_number(text: str) -> bool:
+def _is_number(text: str | None) -> bool:
     try:
         float(text)
-    except ValueError:
+    except (TypeError, ValueError):
         return False
     return True

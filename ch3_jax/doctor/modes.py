@@ -144,16 +144,13 @@ def _modes(patient: Patient, pairs: Pairs, tested: Dips, j: int) -> Finding:
         f"({tested.share[j]:.0%} of the neighbourhoods)."
     )
     valley = None if loss in _HOLDS else _valley(patient, j)
+    # A network that knows its training rows by heart answers them well, and the mean of both on new ones.
+    harm = loss in _MEANS or (valley is not None and valley < 0.25)
     if valley is not None:
         numbers["valley"] = valley
-        harm = valley < 0.25
         sentence += f" The policy answers where actions have {valley:.0%} of their density at the modes."
-    else:
-        harm = loss in _MEANS
-        if harm:
-            sentence += (
-                f" Their mean, which {loss} answers with, costs {distance**2 / 4:.3g} of squared error."
-            )
+    if loss in _MEANS:
+        sentence += f" Their mean, which {loss} answers with, costs {distance**2 / 4:.3g} of squared error."
     cause, severity = ("mode_averaging", "fault") if harm else ("normal", "note")
     p = float(tested.p[j])
     where = f"action dimension {name}"

@@ -30,7 +30,9 @@ def served(patient: Patient, view: View) -> Iterator[Result]:
         yield NotExamined(1, "serving against training", "`act`, `params` and `normalizers`")
         return
     window = _windows(patient, view)
-    act = patient.act(patient.params, normalize(patient.normalizers["observation"], window), None)
+    # What is served is the average, where the run keeps one.
+    params = patient.params if patient.ema is None else patient.ema
+    act = patient.act(params, normalize(patient.normalizers["observation"], window), None)
     direct = np.asarray(denormalize(patient.normalizers["action"], act), np.float64)[:, 0]
     deployed = np.asarray(patient.serve(window), np.float64)[:, 0]
     if deployed.shape != direct.shape:
