@@ -42,7 +42,7 @@ def contrastive_floor(std: float, offsets: Sequence[float], width: float, negati
 
     An action that may be anywhere is one of N + 1 alike:
 
-    >>> abs(contrastive_floor(1.0, np.linspace(0, 400, 801), 400.0, 255) / np.log(256) - 1) < 0.02
+    >>> bool(abs(contrastive_floor(1.0, np.linspace(0, 400, 801), 400.0, 255) / np.log(256) - 1) < 0.02)
     True
     """
     x, density = mixture_on_grid(std, offsets, _NODES_PER_STD)
