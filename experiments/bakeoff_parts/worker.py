@@ -98,7 +98,7 @@ def run(item: Item, settings: Settings, folder: Path, heard: Callable[[dict], No
     began = time.process_time()
     dataset, data, truth = _data(item.data, settings)
     made = job.build(job.settle(options_of(item, settings), dataset), data)
-    state, params, curves = train(made, heard)
+    params, curves = train(made, heard)
     trained = time.process_time()
     scores, arrays, times = predict(made, params, data, truth, item, settings)
     arrays |= curves | {f"truth/{name}": value for name, value in pictured(truth).items()}
@@ -111,7 +111,7 @@ def run(item: Item, settings: Settings, folder: Path, heard: Callable[[dict], No
         "parameters": sum(leaf.size for _, leaf in leaves),
         "parameters_sha256": tree_sha256(params),
         "floor": made.floor,
-        "train_loss": float(made.score_training(state)["loss"]),
+        "train_loss": float(curves["train"][-1]),
         "val_loss": float(curves["validation"][-1]),
         "best_val_loss": float(curves["validation"].min()),
         "best_step": int(curves["validation"].argmin()) * made.plan.every,
@@ -123,8 +123,8 @@ def run(item: Item, settings: Settings, folder: Path, heard: Callable[[dict], No
     return facts
 
 
-def train(made: Any, heard: Callable[[dict], None]) -> tuple[Any, Any, dict[str, Any]]:
-    """(last state, best parameters, curves): the loop of `experiments.train`, its numbers kept in memory."""
+def train(made: Any, heard: Callable[[dict], None]) -> tuple[Any, dict[str, Any]]:
+    """(best parameters, curves): the loop of `experiments.train`, its numbers kept in memory."""
     import jax
     import numpy as np
 
@@ -152,7 +152,7 @@ def train(made: Any, heard: Callable[[dict], None]) -> tuple[Any, Any, dict[str,
         raise FloatingPointError(f"the loss was not finite at step {int(outcome.state.step)}")
     curves = {"steps": np.array(steps), "train": np.array(train_losses), "validation": np.array(validation)}
     # Where nothing was learned at all, as in a smoke, the last is as good as any.
-    return outcome.state, outcome.state.ema if best is None else best, curves
+    return outcome.state.ema if best is None else best, curves
 
 
 def predict(made: Any, params: Any, data: Any, truth: Any, item: Item, settings: Settings) -> tuple:
