@@ -161,9 +161,10 @@ def _push_impl(q: Array, dq: Array, *, chain: Chain, staged: bool) -> list[Array
         return [jnp.zeros((*leading, *shape), q.dtype) for shape in shapes]
     shared = dq if dq.ndim == 2 else None
     own = () if dq.ndim == 2 else (jnp.moveaxis(dq.reshape(batch, directions, -1), 0, -1),)
-    out = tuple(jax.lax.empty((*shape, batch), q.dtype) for shape in shapes)
+    row = _odd_lines(batch) if staged else batch
+    out = tuple(jax.lax.empty((*shape, row), q.dtype) for shape in shapes)
     return [
-        _samples_first(x, leading)
+        _samples_first(x[..., :batch], leading)
         for x in _tiles(functools.partial(_pushed_rows, chain, shared, staged), (flat, *own), out, staged)
     ]
 
