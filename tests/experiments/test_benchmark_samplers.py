@@ -128,7 +128,7 @@ def test_targets_and_table():
 
 def test_packages_of_an_interpreter(tmp_path):
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S: no installed packages
+    python.write_text(f'#!/bin/sh\nPYTHONPATH= exec {sys.executable} -S "$@"\n')  # -S: no installed packages
     python.chmod(0o755)
     assert samplers.missing_packages(str(python)) == ["torch", "diffusers"]
     (tmp_path / "torch.py").write_text("")

@@ -152,4 +152,5 @@ def test_flow_heun(steps):
     cut = path._replace(grid=lambda n: Grid(levels, 1 - levels, levels), lowest=1e-3)
     sampler = make_sampler("heun", cut, steps=steps)
     assert sampler.calls == 2 * steps - 1
-    np.testing.assert_allclose(sampler.run(velocity(path), jnp.asarray(X)), expected, atol=2e-6)
+    # They go by way of (x - x0) / 0.001 at the last level, which magnifies rounding a thousand times.
+    np.testing.assert_allclose(sampler.run(velocity(path), jnp.asarray(X)), expected, atol=3e-5)
