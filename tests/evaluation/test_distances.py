@@ -47,7 +47,8 @@ def test_energy_against_scipy(wide):
 def test_energy_is_a_distance():
     x, y = clouds()
     assert float(ENERGY[False](x, y)) > 0.1
-    assert float(ENERGY[False](x, y)) == pytest.approx(float(energy_distance(y, x)), rel=1e-6)
+    # Three means whose sums run in another order when compiled, and which cancel to a third of their size.
+    assert float(ENERGY[False](x, y)) == pytest.approx(float(energy_distance(y, x)), rel=1e-5)
     assert float(energy_distance(x, x)) == pytest.approx(0, abs=1e-6)
     turn, _ = np.linalg.qr(RNG.normal(size=(3, 3)))
     moved = [(c @ turn + 1.0).astype(np.float32) for c in (x, y)]
