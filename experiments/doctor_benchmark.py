@@ -45,6 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("steps", None, "at most so many updates of each run", lower_bound=100)
     flags.DEFINE_list("faults", [], "ids; all where none is given")
     flags.DEFINE_list("checks", list("1234567"), "of the doctor")
+    flags.DEFINE_enum("half", None, ["tuning", "held out"], "only this half; both where none is given")
     flags.DEFINE_integer("workers", 2, "processes", lower_bound=1, upper_bound=64)
     flags.DEFINE_bool("report", False, "print the table of what is finished, and run nothing")
 
@@ -105,6 +106,7 @@ def _settings(f) -> dict:
         "steps": f.steps,
         "faults": f.faults,
         "checks": [int(check) for check in f.checks],
+        "half": f.half or "",
     }
     small = {"seeds": 1, "severities": ["strong"], "healthy": 2, "steps": 100}
     return chosen | small | {"faults": ["B07"], "checks": [1, 2]} if f.smoke else chosen
@@ -128,7 +130,7 @@ def _run(folder: Path, settings: dict, workers: int, interrupt: entry.Interrupt)
                     subprocess.Popen(
                         [sys.executable, *words, str(share), str(workers)],
                         cwd=_ROOT,
-                        env=os.environ | _ONE_THREAD | {"PYTHONPATH": str(_ROOT)},
+                        env=os.environ | _ONE_THREAD | _compiled_once(folder) | {"PYTHONPATH": str(_ROOT)},
                         stderr=log,
                         start_new_session=True,
                     )
@@ -146,6 +148,15 @@ def _run(folder: Path, settings: dict, workers: int, interrupt: entry.Interrupt)
         for process in started:
             process.kill()
             process.wait()
+
+
+def _compiled_once(folder: Path) -> dict[str, str]:
+    """Both processes, and the next start, find what one of them has compiled; most of the time goes there."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str((folder / "compiled").resolve()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Settings(NamedTuple):
       steps: at most so many updates; None for those of each base.
       faults: ids, empty for all.
       checks: of the doctor.
+      half: "tuning" or "held out", "" for both.
     """
 
     seeds: int
@@ -28,6 +29,7 @@ class Settings(NamedTuple):
     steps: int | None
     faults: tuple[str, ...] = ()
     checks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
+    half: str = ""
 
 
 class Case(NamedTuple):
@@ -67,6 +69,7 @@ def cases(settings: Settings) -> list[Case]:
     for i in range(settings.healthy):
         kind, names = ((CLEAN, bases), (LOOKALIKE, alike))[i % 2]
         found.append(Case(kind, names[i // 2 % len(names)], "", 1_000 + i))
+    found = [case for case in found if settings.half in ("", half_of(case))]
     return sorted(found, key=lambda case: (base_of(case), case.name, case.severity, case.seed))
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -187,6 +189,46 @@ def served_patient(serve) -> Patient:
 )
 def test_serving_is_held_against_training(serve, cause):
     assert causes(served_patient(serve)) == cause
+
+
+def sampling_patient(serve, seed: int = 0) -> Patient:
+    """A policy that goes one of two ways and trembles, beside a deployed function with noise of its own."""
+    healthy = served_patient(lambda direct, obs: direct(obs))
+    direct = healthy.act
+
+    def act(params, observation, key):
+        key = jax.random.key(99) if key is None else key
+        side, tremble = jax.random.split(key)
+        sign = jnp.where(jax.random.bernoulli(side, 0.5, (len(observation), 1, 1)), 1.0, -1.0)
+        mean = direct(params, observation, None)
+        return mean.at[..., :1].add(sign) + 0.1 * jax.random.normal(tremble, mean.shape)
+
+    o, a = healthy.normalizers["observation"], healthy.normalizers["action"]
+
+    def deployed(observation):
+        seen = (np.asarray(observation) - np.asarray(o.offset)) * np.asarray(o.gain)
+        action = act(healthy.params, jnp.asarray(seen, jnp.float32), jax.random.key(seed))
+        return np.asarray(action) * np.asarray(a.scale) + np.asarray(a.offset)
+
+    return dataclasses.replace(healthy, act=act, serve=lambda obs: serve(deployed, obs))
+
+
+def test_a_policy_that_samples_is_served_another_sample():
+    same = [causes(sampling_patient(lambda d, obs: d(obs), seed)) for seed in range(20)]
+    assert same == [[]] * 20
+
+
+@pytest.mark.parametrize(
+    ("serve", "cause"),
+    [
+        (lambda d, obs: d(obs) * 1.5 + 1.0, ["stale_statistics"]),
+        (lambda d, obs: d(obs[..., ::-1]), ["serve_mismatch"]),
+        (lambda d, obs: d(obs) * np.array([1, 1, 1, 1, 1, 1, -1]), ["inverted_gripper"]),
+    ],
+    ids=["other statistics", "inputs reversed", "gripper mirrored"],
+)
+def test_serving_another_law_is_found_through_the_samples(serve, cause):
+    assert causes(sampling_patient(serve)) == cause
 
 
 def source(*episodes) -> Source:
