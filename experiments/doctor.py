@@ -11,9 +11,7 @@ Exit code 0 healthy as far as examined, 1 findings, 2 could not examine.
 """
 
 import dataclasses
-import importlib.util
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
@@ -73,21 +71,17 @@ def run(options: Options) -> int:
     from ch3_jax.doctor.examine import examine
     from ch3_jax.doctor.verdict import ABSTAIN, diagnose
     from ch3_jax.doctor.verdict import HEALTHY as NOTHING_WRONG
+    from experiments import doctor_files
 
     kind, path = _chosen(options)
-    out = _writable(options.out)
+    out = None if options.out is None else doctor_files.folder_of(options.out)
     patient = _patient(kind, path, options)
     report = examine(patient)
     success = None if patient.success is None or not len(patient.success) else float(patient.success.mean())
     diagnosis = diagnose(report, success=success)
-    document, page = text.to_json(report, diagnosis), text.summary(report, diagnosis)
     if out is not None:
-        (out / "report.json").write_text(text.dumps(document) + "\n")
-        (out / "report.txt").write_text(page + "\n")
-        if importlib.util.find_spec("experiments.doctor_page") is not None:
-            html = importlib.import_module("experiments.doctor_page").render(patient, report, diagnosis)
-            (out / "report.html").write_text(html)
-    print(text.dumps(document) if options.json else page)
+        doctor_files.write(out, patient, report, diagnosis)
+    print(text.dumps(text.to_json(report, diagnosis)) if options.json else text.summary(report, diagnosis))
     for sentence in patient.extra.get("left_out", ()):
         print(f"left out: {sentence}", file=sys.stderr)
     if diagnosis.status == ABSTAIN and not report.alarms:
@@ -123,26 +117,6 @@ def _patient(kind: str, path: str, options: Options):
     said = {name: getattr(options, name) for name in ("family", "action_meaning", "delay_steps")}
     said = {name: value for name, value in said.items() if value is not None}
     return dataclasses.replace(patient, declared=dataclasses.replace(patient.declared, **said))
-
-
-def _writable(out: str | None) -> Path | None:
-    """The folder of --out, made now: what cannot be written is refused before the examination."""
-    if out is None:
-        return None
-    from ch3_jax.errors import InputError
-
-    folder = Path(out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(
-            f"{folder} cannot be a folder",
-            got="a file of that name",
-            expected="a folder, or a path where one can be made",
-            cause="a name that is taken",
-            fix="choose another --out",
-        ) from None
-    return folder
 
 
 if __name__ == "__main__":

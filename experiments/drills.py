@@ -40,11 +40,13 @@ def main(_: list[str]) -> int:
     """Trains, examines, draws, tells."""
     began = time.monotonic()
     f = flags.FLAGS
-    folder = _folder(f.out or "drills")
     # Two trainings share two processors: threads inside of a matrix product would only be in their way.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     from ch3_jax.data import synthetic
+    from experiments import doctor_files
     from experiments.drill_parts import drilling
+
+    folder = doctor_files.folder_of(f.out or "drills", "curves")
 
     pairs, held_out, steps = (2_000, 500, 200) if f.smoke else (10_000, 2_000, drilling.drill.STEPS)
     recipe = {"name": "inverse_dynamics", "seed": f.seed, "pairs": pairs, "validation_pairs": held_out}
@@ -118,23 +120,6 @@ def _told(done: dict, folder: Path, began: float, smoke: bool) -> str:
         json.dumps({"smoke": smoke, "seconds": wall, "drills": facts}, indent=1)
     )
     return f"\n{text}\n\n{len(done)} drills in {wall:.0f} s; pictures in {folder / 'curves'}"
-
-
-def _folder(out: str) -> Path:
-    from ch3_jax.errors import InputError
-
-    folder = Path(out).expanduser()
-    try:
-        (folder / "curves").mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(
-            f"{folder} cannot be a folder",
-            got="a file of that name",
-            expected="a folder, or a path where one can be made",
-            cause="a name that is taken",
-            fix="choose another --out",
-        ) from None
-    return folder
 
 
 if __name__ == "__main__":

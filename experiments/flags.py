@@ -99,12 +99,13 @@ flags.DEFINE_bool("resume", False, "go on with the run in --out, with the flags 
 flags.DEFINE_integer("log_every", 100, "steps per dispatch and row of metrics.csv", lower_bound=1)
 flags.DEFINE_integer("save_every", None, "steps between checkpoints [a tenth of the run]", lower_bound=1)
 flags.DEFINE_bool("tensorboard", True, "write TensorBoard events")
+flags.DEFINE_bool("doctor", True, "checks before the first step and on the way, report.html at the end")
 flags.DEFINE_string("wandb", None, "Weights & Biases project; needs wandb, WANDB_MODE=offline works")
 flags.DEFINE_integer("plant_overflow", None, "put 1e38 into what this step sees, to watch the run stop")
 
 # Where a run lies is no part of what it is. What a resumed run may be given anew changes no good step.
 PLACE = ("out", "resume")
-MAY_DIFFER = ("tensorboard", "wandb", "on_nonfinite")
+MAY_DIFFER = ("tensorboard", "wandb", "on_nonfinite", "doctor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +160,7 @@ class Options:
     log_every: int
     save_every: int | None
     tensorboard: bool
+    doctor: bool
     wandb: str | None
     smoke: bool
     plant_overflow: int | None

@@ -257,7 +257,7 @@ def build(options: Options, data: Prepared) -> Job:
         validate=score,
         score_training=score_train,
         distances=_distances(objective, fetch, data.validation, where_actions, decay is not None),
-        replay=lambda step: fetch(train, order(jnp.array([step]))[0]),
+        replay=lambda step: fetch(train, order(jnp.asarray(step, jnp.int32)[None])[0]),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ch3_jax import writers
 from ch3_jax.base import Metrics
+from ch3_jax.data.episodes import Dataset
 from ch3_jax.data.normalize import denormalize, normalize
 from ch3_jax.data.prepare import Prepared, physical
 from ch3_jax.evaluation import rollouts, serve
@@ -46,6 +47,7 @@ def as_started(options: Options, out: Path) -> Options:
 
 def train(
     options: Options,
+    dataset: Dataset,
     data: Prepared,
     run: Job,
     folder: RunFolder,
@@ -57,6 +59,7 @@ def train(
 
     Args:
       options: settled.
+      dataset: raw, with its splits.
       data: prepared.
       run: built from both.
       folder: held by this process.
@@ -77,7 +80,10 @@ def train(
     for note in notes:
         print(report.remark(note))
 
-    log = _Log(options, data, run, folder, record, restored)
+    watch = _watch(flags, dataset, data, run) if options.doctor else None
+    if watch and not restored:
+        print("\n".join(watch.before()), flush=True)
+    log = _Log(options, data, run, folder, record, restored, watch)
     with Progress(options.steps, start=int(state.step)) as log.progress:
         if not restored:
             log.row(0, log.validation(run.validate(state)))
@@ -124,7 +130,16 @@ def train(
         },
     )
     folder.write_summary(summary)
+    if watch and status != "interrupted":
+        verdict = watch.after(state, folder.path)
+        notes.append(f"the doctor: {verdict.sentence} {folder.path / 'report.html'}")
     return Ended(status, report.describe_end(summary, notes))
+
+
+def _watch(flags: dict, dataset: Dataset, data: Prepared, run: Job):
+    from experiments.watch import Watch  # Here, so that --nodoctor loads nothing of it.
+
+    return Watch(flags, dataset, data, run, run.start())
 
 
 def _at_work(options: Options, data: Prepared, run: Job, state: TrainState, status: str) -> tuple[list, dict]:
@@ -162,8 +177,11 @@ def _drive(options: Options, data: Prepared, run: Job, state: TrainState) -> dic
 class _Log:
     """What a run has written so far, and how fast it went."""
 
-    def __init__(self, options: Options, data: Prepared, run: Job, folder: RunFolder, record: dict, restored):
+    def __init__(
+        self, options: Options, data: Prepared, run: Job, folder: RunFolder, record: dict, restored, watch
+    ):
         self._options, self._data, self._run, self._folder, self._record = options, data, run, folder, record
+        self._watch = watch
         self.progress: Progress | None = None
         self._seconds, self._steps, self._last, self._val = 0.0, 0, None, None
         path, step = folder.path, restored.step if restored else None
@@ -181,6 +199,8 @@ class _Log:
 
     def row(self, step: int, values: dict[str, float]) -> None:
         self._writer.write(step, values)
+        if self._watch:
+            self._watch.row(step, values)
 
     def dispatch(self, step: int, metrics: Metrics) -> None:
         """A row of training metrics; the clock runs only between dispatches that nothing came between."""
@@ -219,6 +239,8 @@ class _Log:
         checkpoints.save(
             self._folder.checkpoints, step, state, record, None if metrics is None else self._val
         )
+        for sentence in self._watch.look() if self._watch else ():
+            self.progress.say(report.remark(f"step {step:,}: {sentence}"))
         self._last = None
 
     def rate(self) -> float | None:

@@ -12,7 +12,10 @@ trains another family: `mse l1 huber` (one number), `gmm cvae` (a law), `denoisi
 says at its end how far its samples are from the data. `--data` takes a folder: RLDS/TFDS, Push-T's zarr,
 LeRobot v2.1 or v3.0. Everything is written to one run folder:
 
-  config.json  statistics.json  metrics.csv  events.out.*  curves.png  checkpoints/  summary.json
+  config.json  statistics.json  metrics.csv  events.out.*  curves.png  checkpoints/  summary.json  report.html
+
+The doctor runs its checks 1 to 3 before the first step, looks at the curves on the way, and writes the report
+at the end; `--nodoctor` leaves it out.
 
 Exit code 0 finished, 2 refused (one screen says why), 3 stopped at a non-finite step with the last good state
 saved, 130 or 143 interrupted and saved; `--resume --out=...` goes on, bit for bit.
@@ -51,7 +54,7 @@ def main(argv: list[str]) -> int:
         run = job.build(options, data)
         print(page, flush=True)
         with run_folder.acquire(out, options.resume, absent="start") as folder:
-            ended = session.train(options, data, run, folder, findings, interrupt, began)
+            ended = session.train(options, dataset, data, run, folder, findings, interrupt, began)
     print(ended.text, flush=True)
     codes = {"finished": 0, "non_finite": NON_FINITE}
     return codes.get(ended.status) if ended.status in codes else 128 + getattr(signal, interrupt.requested)

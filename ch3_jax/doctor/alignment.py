@@ -1,14 +1,15 @@
 """Check 2: is each action stamped with the observation that it was taken at.
 
-Four questions, each a file: does time rise and miss nothing (`timestamps`), do motions come after their
-commands (`lags`), are the observations in order and moving (`continuity`).
+Five questions, each a file: does time rise and miss nothing (`timestamps`), do motions come after their
+commands (`lags`), are the observations in order and moving (`continuity`), do pictures show the scene of now
+(`camera`).
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from ch3_jax.doctor import continuity
+from ch3_jax.doctor import camera, continuity
 from ch3_jax.doctor.chance import binomial_tail, p_positive
 from ch3_jax.doctor.finding import Finding, NotExamined, Result
 from ch3_jax.doctor.lags import Lags, explain_motion
@@ -42,6 +43,7 @@ def check(patient: Patient) -> list[Result]:
     if len(view.steps) == view.steps.episodes:
         return [*results, NotExamined(2, "lags and order of steps", "episodes of more than one step")]
     relation = relation_of(patient.dataset)
+    results += camera.late(patient, view)
     results += continuity.shuffled(view)
     results += continuity.frozen(view, relation)
     meaning = declared.action_meaning or view.facts.action_meaning

@@ -6,7 +6,7 @@ checkpoint yet, data that have moved - is left out, and the examination says so.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +49,48 @@ def patient_of_run(run: str | Path) -> Patient:
     rebuilt = _tried(left_out, "the policy", lambda: serve.rebuild(folder))
     dataset = _tried(left_out, "the data", lambda: _dataset(options))
     summary = _json(folder / "summary.json") or {}
-    parts: dict[str, Any] = {}
-    if rebuilt is not None:
-        parts = _functions(rebuilt, dataset, options)
+    extra = {"left_out": tuple(left_out), "status": summary.get("status")}
+    return patient_of(
+        folder.name, options, rebuilt, dataset, history=history, floor=summary.get("floor"), extra=extra
+    )
+
+
+def patient_of(
+    name: str,
+    options: Mapping[str, Any],
+    rebuilt: serve.Rebuilt | None,
+    dataset: Dataset | None,
+    *,
+    history: History | None = None,
+    floor: float | None = None,
+    batches: Callable[[int], Batch] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Patient:
+    """A run of `experiments.train` as a patient, from what is in memory.
+
+    Args:
+      name: that reports show.
+      options: the run's flags.
+      rebuilt: policy, parameters and normalisers; None where they are not known.
+      dataset: raw, split as it was for the run.
+      history: its curves.
+      floor: the lowest loss that any policy can reach.
+      batches: step -> the batch that the run saw; made from `dataset` where it is not given.
+      extra: of the patient.
+    """
+    parts: dict[str, Any] = {} if rebuilt is None else _functions(rebuilt, dataset, options, batches)
     return Patient(
-        folder.name,
+        name,
         dataset=dataset,
         history=history,
-        floor=summary.get("floor"),
+        floor=floor,
         declared=_declared(options, parts.pop("schedule", None), rebuilt),
-        extra={"left_out": tuple(left_out), "status": summary.get("status")},
+        extra=extra or {},
         **parts,
     )
 
 
-def _functions(rebuilt: serve.Rebuilt, dataset: Dataset | None, options: Mapping) -> dict:
+def _functions(rebuilt: serve.Rebuilt, dataset: Dataset | None, options: Mapping, batches) -> dict:
     objective = rebuilt.objective
     schedule = make_schedule(
         options["schedule"], options["learning_rate"], steps=options["steps"], warmup=options["warmup"]
@@ -84,11 +111,13 @@ def _functions(rebuilt: serve.Rebuilt, dataset: Dataset | None, options: Mapping
             b2=options["b2"],
         ),
     }
-    if dataset is not None:
+    if batches is not None:
+        parts["batches"] = batches
+    elif dataset is not None:
         parts["batches"] = _batches(dataset, rebuilt, options)
     if objective.denoiser is not None and objective.sampler is not None:
         parts["sampler"], parts["process"] = objective.sampler, objective.sampler.process
-        if dataset is not None:
+        if "batches" in parts:
             parts["denoiser"] = _conditioned(rebuilt, parts["batches"](0).observation[:1])
     return parts
 

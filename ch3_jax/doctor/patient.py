@@ -40,6 +40,7 @@ class Declared:
       action_meaning: "absolute joint position", "delta end-effector pose", ... in any words.
       frozen: prefixes of parameter paths that are meant to stand still: ("encoder/",).
       delay_steps: known steps from a command to the first motion of the robot.
+      camera_delay_steps: known steps by which images are late, because of exposure and transfer.
       loss_name: "ce", "mse", "l1", "gaussian_nll", "denoising", "flow", ...
       batch_size: samples of an update.
       steps: planned updates.
@@ -59,6 +60,7 @@ class Declared:
     action_meaning: str | None = None
     frozen: tuple[str, ...] = ()
     delay_steps: int | None = None
+    camera_delay_steps: int | None = None
     loss_name: str | None = None
     batch_size: int | None = None
     steps: int | None = None

@@ -15,7 +15,6 @@ import math
 
 import jax
 import numpy as np
-import optax
 from scipy import stats
 
 from ch3_jax.doctor import trials
@@ -141,7 +140,7 @@ def too_low_from_start(patient: Patient, b: Bench, first: trials.Trial) -> list[
     if not end - float(loss[-LAST:].mean()) < 0.1 * abs(start):
         return []
     whole = start - end
-    faster = trials.walk(b.loss, _ADAM, b.fresh, b.pool, steps=STEPS, scale=1e-3)
+    faster = trials.walk(b.loss, trials.ADAM, b.fresh, b.pool, steps=STEPS, scale=1e-3)
     can = start - float(faster.walked.loss[-LAST:].mean())
     if not (math.isfinite(can) and can > 0.05 * abs(start)) or whole > 0.2 * can:
         return []
@@ -159,9 +158,6 @@ def too_low_from_start(patient: Patient, b: Bench, first: trials.Trial) -> list[
             sentence,
         )
     ]
-
-
-_ADAM = optax.adam(1.0)
 
 
 def _travel(patient: Patient, planned: int) -> float:

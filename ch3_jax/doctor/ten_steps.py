@@ -24,7 +24,6 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from ch3_jax.doctor import invariances, trials
 from ch3_jax.doctor.bench import Bench, bench, missing
@@ -34,7 +33,6 @@ from ch3_jax.doctor.patient import Patient
 RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 LONG = 200
 MOST_UPDATES = 256
-_ADAM = optax.adam(1.0)
 
 
 def check(patient: Patient) -> list[Result]:
@@ -54,7 +52,7 @@ def check(patient: Patient) -> list[Result]:
         return found
     results = [*found, *movement(patient, b)]
     # A few small steps away from the start: there a head of zeros no longer hides what lies before it.
-    params = trials.walk(b.loss, _ADAM, b.fresh, [b.four], scale=min(rate, 1e-3), keys=_fixed).params
+    params = trials.walk(b.loss, trials.ADAM, b.fresh, [b.four], scale=min(rate, 1e-3), keys=_fixed).params
     results += invariances.findings(patient, b, params)
     return results
 
@@ -68,7 +66,7 @@ def _fixed(step: int) -> jax.Array:
 def overfit(b: Bench) -> tuple[list[Result], float]:
     """Ten steps of Adam at the largest rate that keeps its promise, and that rate."""
     for rate in RATES:
-        trial = trials.walk(b.loss, _ADAM, b.fresh, [b.four], measured=10, scale=rate, keys=_fixed)
+        trial = trials.walk(b.loss, trials.ADAM, b.fresh, [b.four], measured=10, scale=rate, keys=_fixed)
         if trial.walked.rho() > 0.5:
             break
     walked = trial.walked
@@ -96,10 +94,12 @@ def overfit(b: Bench) -> tuple[list[Result], float]:
     note = _ratio_note(first, last, rate, numbers)
     if _fell(first, last) or not walked.rho() > 0.5:
         return [note], rate
-    long = trials.walk(b.loss, _ADAM, b.fresh, [b.four], steps=LONG, scale=rate, keys=_fixed)
+    long = trials.walk(b.loss, trials.ADAM, b.fresh, [b.four], steps=LONG, scale=rate, keys=_fixed)
     if _fell(first, long.walked.loss[-1]):
         return [note], rate
-    gradient = trials.walk(b.loss, _ADAM, long.params, [b.four], steps=1, measured=1, scale=0.0, keys=_fixed)
+    gradient = trials.walk(
+        b.loss, trials.ADAM, long.params, [b.four], steps=1, measured=1, scale=0.0, keys=_fixed
+    )
     left = np.linalg.norm(gradient.walked.gradient[0]) / np.linalg.norm(walked.gradient[0])
     flat = left < 0.1  # It stands at a minimum of its own: a floor by design, not a step that does not work.
     sentence = (

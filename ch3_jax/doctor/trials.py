@@ -7,7 +7,8 @@ Of each step from theta to theta + scale * Delta, on one batch and one key,
 and the norms of g, Delta and theta per leaf. rho is 1 where the step does what the gradient promises, under 1
 where it overshoots, negative where the loss rises although the gradient said that it falls. Two programs are
 compiled, loss with gradient and the optimizer's update, and all trials of a patient share them: other starts,
-batches and scales are only other arguments. Norms are taken on the host, where nothing has to be compiled.
+batches and scales are only other arguments. Norms are taken on the host, and `ADAM` walks there, where
+nothing has to be compiled.
 """
 
 import functools
@@ -117,9 +118,53 @@ def value(loss: Callable) -> Callable:
     return jax.jit(loss)
 
 
+class HostMoments(NamedTuple):
+    """Adam's memory, in numpy: step, first and second moment."""
+
+    count: int
+    first: list[np.ndarray]
+    second: list[np.ndarray]
+
+
+def _adam_init(params: Params) -> HostMoments:
+    zeros = [np.zeros(np.shape(x), np.float32) for x in jax.tree.leaves(params)]
+    return HostMoments(0, zeros, zeros)
+
+
+def _adam_update(gradients: Params, state: HostMoments, params: Params | None = None):
+    """One step of Adam at rate 1 (Kingma and Ba 2015, algorithm 1); `params` is not looked at."""
+    del params
+    leaves, tree = jax.tree.flatten(gradients)
+    count = state.count + 1
+    first, second, updates = [], [], []
+    with np.errstate(over="ignore", invalid="ignore"):  # A gradient may be anything: the walk judges losses.
+        for leaf, m, v in zip(leaves, state.first, state.second, strict=True):
+            g = np.asarray(leaf, np.float32)
+            m, v = np.float32(0.9) * m + np.float32(0.1) * g, np.float32(0.999) * v + np.float32(1e-3) * g * g
+            size = np.sqrt(v / np.float32(1 - 0.999**count)) + np.float32(1e-8)
+            first.append(m)
+            second.append(v)
+            updates.append((-m / np.float32(1 - 0.9**count) / size).astype(leaf.dtype))
+    return tree.unflatten(updates), HostMoments(count, first, second)
+
+
+ADAM = optax.GradientTransformation(_adam_init, _adam_update)
+"""`optax.adam(1.0)` on the host: what check 3 walks with, before anything else of a run is compiled."""
+
+
+def _apply_on_host(gradients, opt_state, params, loss, scale):
+    """As the programs of `updater`, for `ADAM`."""
+    del loss
+    updates, opt_state = ADAM.update(gradients, opt_state)
+    updates = jax.tree.map(lambda u: u * np.asarray(scale).astype(u.dtype), updates)
+    return jax.tree.map(lambda p, u: np.asarray(p) + u, params, updates), opt_state, updates
+
+
 @functools.lru_cache(maxsize=8)
 def updater(optimizer: optax.GradientTransformation) -> Callable:
     """(gradients, opt_state, params, loss, scale) -> (params, opt_state, updates), compiled once."""
+    if optimizer is ADAM:
+        return _apply_on_host
     update_fn = optax.with_extra_args_support(optimizer).update
 
     def update(gradients, opt_state, params, loss, scale):

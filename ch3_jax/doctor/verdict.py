@@ -1,10 +1,9 @@
 r"""From findings to one diagnosis: which causes, in which order, how sure.
 
 *How sure.* A cause is believed with 1 - prod_i (1 - c_i) over the findings that name it, c_i the share of
-such findings that were right in calibration: (right + 5) / (made + 10), a prior of ten alarms of which
-half are wrong, as in other tools, on the counts of `PRECISION`. Findings of one check share their data,
-so of each check only the strongest counts. A cause that an earlier one explains keeps half of its belief:
-it may be a second fault, and mostly it is the echo of the first.
+such findings that were right in calibration, by check and severity (`precision`). Findings of one check share
+their data, so of each check only the strongest counts. A cause that an earlier one explains keeps half of its
+belief: it may be a second fault, and mostly it is the echo of the first.
 
 *Which order.* Repair goes upstream: faults before warnings, then causes that nothing else explains before
 their consequences, then by place - data, time, non-finite numbers, the step, gradients, bookkeeping, the
@@ -17,8 +16,8 @@ a half: abstain.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
+from ch3_jax.doctor import precision
 from ch3_jax.doctor.causes import CAUSES, PLACES, explains, same
 from ch3_jax.doctor.examine import Report
 from ch3_jax.doctor.finding import Finding
@@ -26,11 +25,7 @@ from ch3_jax.doctor.finding import Finding
 HEALTHY, ONE, SEVERAL, ABSTAIN = "healthy", "one place", "several", "abstain"
 NONE = "none of the seven"
 
-PRECISION: Mapping[str, tuple[int, int]] = {"warning": (18, 18), "fault": (121, 121)}
-"""severity -> (right, made) alarms of checks 1 and 2 on the healthy and broken recordings of their tests."""
-
 _ECHO = 0.5
-_PRIOR = 10
 _ORDER = {1: 0, 2: 1, 5: 2, 3: 3, 4: 4, 6: 5, 7: 6, 0: 7}
 _OUTSIDE = (
     "whether pretrained weights were loaded (hash of the parameters at step 0), the effect of every input on "
@@ -124,8 +119,7 @@ def confidence(findings: tuple[Finding, ...]) -> float:
     """1 - prod (1 - c) over the strongest finding of each check."""
     strongest: dict[int, float] = {}
     for finding in findings:
-        right, made = PRECISION[finding.severity]
-        share = (right + _PRIOR / 2) / (made + _PRIOR)
+        share = precision.share(finding.check, finding.severity)
         strongest[finding.check] = max(strongest.get(finding.check, 0.0), share)
     doubt = 1.0
     for share in strongest.values():

@@ -90,6 +90,16 @@ def _roll_targets(loss: LossFn, share: float) -> LossFn:
     return changed
 
 
+def _wild_batches(loss: LossFn, size: float) -> LossFn:
+    """One batch in 250 says `size` times what it should: a corrupted shard that is met now and then."""
+
+    def changed(params: Params, batch: Batch, key: Key):
+        wild = jax.random.bernoulli(jax.random.fold_in(key, 7), 1 / 250)
+        return loss(params, batch._replace(action=jnp.where(wild, size, 1.0) * batch.action), key)
+
+    return changed
+
+
 LOSS: dict[str, Callable[[LossFn, float], LossFn]] = {
     "zero_inputs": _zero_inputs,
     "flip_gradient": _flip_gradient,
@@ -98,6 +108,7 @@ LOSS: dict[str, Callable[[LossFn, float], LossFn]] = {
     "same_key": _same_key,
     "half_precision": _half_precision,
     "roll_targets": _roll_targets,
+    "wild_batches": _wild_batches,
 }
 
 
@@ -196,7 +207,18 @@ def _swap_inputs(seen: np.ndarray, action: np.ndarray, count: float) -> tuple[np
     return swapped, action
 
 
-SERVED: dict[str, Callable] = {"add_state": _add_state, "swap_inputs": _swap_inputs}
+def _mirror_last(seen: np.ndarray, action: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """The last action dimension, a gripper of -1 to 1, has the other sign on the robot."""
+    mirrored = action.copy()
+    mirrored[:, -1] *= -factor
+    return seen, mirrored
+
+
+SERVED: dict[str, Callable] = {
+    "add_state": _add_state,
+    "swap_inputs": _swap_inputs,
+    "mirror_last": _mirror_last,
+}
 
 
 def changed_loss(loss: LossFn, changes: tuple[Change, ...]) -> LossFn:

@@ -26,6 +26,11 @@ def robot_chunks(seed: int) -> Run:
     return robot(seed)._replace(horizon=8)
 
 
+def robot_camera(seed: int) -> Run:
+    """The same, with the goal seen by a camera at the hand."""
+    return robot(seed, camera=True)
+
+
 def pairs(seed: int) -> Run:
     """Inverse dynamics by squared error, as in drill 1."""
     return Run(inverse_dynamics(seed, **_PAIRS), seed=seed, floor=0.09)
@@ -52,6 +57,7 @@ BASES: dict[str, Callable[[int], Run]] = {
     "robot": robot,
     "robot_bins": robot_bins,
     "robot_chunks": robot_chunks,
+    "robot_camera": robot_camera,
     "pairs": pairs,
     "pairs_bins": pairs_bins,
     "flow": flow,

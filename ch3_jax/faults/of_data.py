@@ -178,6 +178,20 @@ def lagged_actions(run: Run, steps_late: float) -> Run:
     return on_steps(run, change)
 
 
+def late_camera(run: Run, steps_late: float) -> Run:
+    """The camera shows the scene of some steps ago; an episode begins with its first picture, standing."""
+    late, names = round(steps_late), run.dataset.facts.observation_names
+    columns = [i for i, name in enumerate(names) if name.startswith("camera")]
+
+    def change(steps: Steps, generator: np.random.Generator) -> Steps:
+        start = np.repeat(steps.offset[:-1], np.diff(steps.offset))
+        seen = steps.observation.copy()
+        seen[:, columns] = seen[np.maximum(np.arange(len(steps)) - late, start)][:, columns]
+        return dataclasses.replace(steps, observation=seen)
+
+    return on_steps(run, change)
+
+
 def shuffled_observations(run: Run, share: float) -> Run:
     """In `share` of the episodes observations stand beside actions of other steps."""
 
@@ -230,6 +244,11 @@ def added_state(run: Run, share: float) -> Run:
 def swapped_inputs(run: Run, count: float) -> Run:
     """When the policy is served, the first observations arrive in reverse order."""
     return run._replace(served=(*run.served, ("swap_inputs", count)))
+
+
+def mirrored_gripper(run: Run, factor: float) -> Run:
+    """The robot's gripper opens where the policy says close: its command is multiplied by -`factor`."""
+    return run._replace(served=(*run.served, ("mirror_last", factor)))
 
 
 def poisoned(run: Run, size: float) -> Run:
@@ -308,6 +327,10 @@ def _late_servo(run: Run) -> Run:
     return healthy.robot(run.seed, delay=3, stiffness=0.5)
 
 
+def _declared_latency(run: Run) -> Run:
+    return late_camera(run, 2)._replace(declared={**run.declared, "camera_delay_steps": 2})
+
+
 def _deltas(run: Run) -> Run:
     return healthy.robot(run.seed, action="delta")
 
@@ -331,6 +354,8 @@ FAULTS = (
           degrees_in_some_episodes, ("stale_statistics",), _two_amplitudes, "a wide and a narrow task"),
     Fault("A03", "gripper", "gripper inverted in some episodes", 1, "inverted_gripper", "robot",
           (0.2, 0.35, 0.5), inverted_gripper, (), _unused, "a gripper that some episodes do not use"),
+    Fault("A04", "gripper", "gripper inverted in serving", 1, "inverted_gripper", "robot", (0.5, 1, 1),
+          mirrored_gripper, ("serve_mismatch",)),
     Fault("A06", "statistics", "stale statistics", 1, "stale_statistics", "robot", (1, 3, 6),
           stale_statistics, ("serve_mismatch",), _deltas, "a robot that records changes"),
     Fault("A08", "bins", "bins stretched by outliers", 1, "outlier_stretched_bins", "robot_bins", (4, 8, 16),
@@ -353,6 +378,8 @@ FAULTS = (
           swapped_inputs, (), None),
     Fault("B01", "lag", "actions late", 2, "action_lag", "robot", (1, 2, 4),
           lagged_actions, (), _late_servo, "a servo that answers late"),
+    Fault("B03", "camera", "images late", 2, "camera_lag", "robot_camera", (1, 2, 4),
+          late_camera, (), _declared_latency, "a latency that is declared"),
     Fault("B05", "pairing", "observations shuffled in the episode", 2, "observation_shuffled", "robot",
           (0.5, 0.75, 1.0), shuffled_observations, ("input_ignored",), _fast_robot, "another rate"),
     Fault("B07", "frames", "frames missing", 2, "dropped_frames", "robot", (0.02, 0.05, 0.1),

@@ -103,17 +103,27 @@ def _declared_frozen(run: Run) -> Run:
 
 
 def _open_loop(run: Run) -> Run:
-    """A task that hardly depends on what is seen."""
+    """A task that hardly depends on what is seen, trained for as long as that helps."""
 
     def change(steps: Steps, generator: np.random.Generator) -> Steps:
         done = 0.2 * steps.action + generator.normal(size=steps.action.shape).astype(np.float32)
         return dataclasses.replace(steps, action=done.astype(np.float32))
 
-    return on_steps(run, change)._replace(floor=0.04 * 0.09 + 1.0)
+    return on_steps(run, change)._replace(floor=0.04 * 0.09 + 1.0, steps=min(run.steps, 500))
 
 
 def _warm(run: Run) -> Run:
     return run._replace(learning_rate=3e-3, warmup=300)
+
+
+def _clipped_tails(run: Run) -> Run:
+    """Noise with heavy tails under a clip: a norm now and then, and nothing comes of it."""
+
+    def change(steps: Steps, generator: np.random.Generator) -> Steps:
+        done = steps.action + 0.1 * generator.standard_t(3, steps.action.shape)
+        return dataclasses.replace(steps, action=done.astype(np.float32))
+
+    return on_steps(run, change)._replace(clip=1.0, floor=0.09 + 0.01 * 3)
 
 
 def _tuning(run: Run) -> Run:
@@ -167,6 +177,12 @@ FAULTS = (
           rate, ("divergence", "oscillation", "no_warmup"), _warm, "a high rate after a warm-up"),
     Fault("D02", "rate", "rate too low", 4, "rate_too_low", "pairs", (1e-2, 1e-3, 1e-5),
           rate, ("params_not_updated",), _tuning, "a fine-tuning rate"),
+    Fault("D03", "warm-up", "a rate that needs a warm-up, without", 4, "no_warmup", "pairs", (15, 20, 30),
+          rate, ("rate_too_high", "dead_units", "divergence", "oscillation"), _warm,
+          "a high rate after a warm-up"),
+    Fault("D04", "clipping", "wild batches, nothing clipped", 4, "exploding_gradients", "pairs",
+          (30, 100, 1000), _loss("wild_batches"), ("spikes", "action_outliers"), _clipped_tails,
+          "heavy tails under a clip"),
     Fault("D09", "keys", "one key for all steps", 4, "key_reuse", "flow", (1, 1, 1),
           _loss("same_key"), (), None),
     Fault("D10", "precision", "parameters in bfloat16", 4, "low_precision_swallow", "pairs", (1, 1, 1),

@@ -36,6 +36,7 @@ def robots(
     gripper: bool = True,
     unused_gripper: float = 0.0,
     open_loop: bool = False,
+    camera: bool = False,
     rate_hz: float = 20.0,
     held_out: float = 0.2,
 ) -> Dataset:
@@ -57,12 +58,14 @@ def robots(
       gripper: whether the last action dimension is a gripper.
       unused_gripper: share of the episodes that leave the gripper open.
       open_loop: the goal is seen by the demonstrator alone.
+      camera: in place of where object and place are, 2 J features of a camera at the hand, which sees where
+        they are from there.
       rate_hz: of the recording.
       held_out: share of the episodes in the split "val".
 
     Returns:
       A `Dataset`: observation joints, gripper, and where the object and the place are (2 J numbers,
-      in rad of the joints over them); action joints and gripper.
+      in rad of the joints over them), or `camera_1` to `camera_2J`; action joints and gripper.
 
     Raises:
       InputError: an unknown kind of action, or fewer than four episodes.
@@ -90,6 +93,11 @@ def robots(
     seen, done, ends = _simulate(
         generator, home, thing, place, waits, unused, length, delay, stiffness, noise, scale, action
     )
+    if camera:
+        # A fixed mixture that saturates: features of an image, and nobody's coordinates.
+        sight = seen[:, :, joints + 1 :] - np.tile(seen[:, :, :joints], 2)
+        mixture, _ = np.linalg.qr(np.random.default_rng(joints).normal(size=(2 * joints, 2 * joints)))
+        seen = np.concatenate([seen[:, :, : joints + 1], np.tanh(sight @ mixture)], axis=2)
     if open_loop:
         seen[:, :, joints + 1 :] = 0
     if not gripper:
@@ -98,7 +106,7 @@ def robots(
     cut = max(round(held_out * episodes), 2)
     parts = {"train": np.sort(order[cut:]), "val": np.sort(order[:cut])}
     return Dataset(
-        _facts(joints, gripper, action, rate_hz),
+        _facts(joints, gripper, action, camera, rate_hz),
         {name: _pack(chosen, seen, done, ends, task, rate_hz) for name, chosen in parts.items()},
     )
 
@@ -134,16 +142,18 @@ def _simulate(
     return np.stack(seen, 1), np.stack(done, 1), np.maximum(ends, 8)
 
 
-def _facts(joints: int, gripper: bool, action: str, rate_hz: float) -> Facts:
+def _facts(joints: int, gripper: bool, action: str, camera: bool, rate_hz: float) -> Facts:
     names = tuple(f"joint_{j}" for j in range(1, joints + 1)) + ("gripper",) * gripper
     goals = tuple(f"{what}_{j}" for what in ("object", "place") for j in range(1, joints + 1))
+    if camera:
+        goals = tuple(f"camera_{j}" for j in range(1, 2 * joints + 1))
     units = ("rad",) * joints + ("1",) * gripper
     return Facts(
         name="robots",
         format="generated",
         observation_names=names + goals,
         action_names=names,
-        observation_units=units + ("rad",) * (2 * joints),
+        observation_units=units + ("1" if camera else "rad",) * len(goals),
         action_units=units,
         action_meaning=f"{action} joint position",
         rate_hz=rate_hz,

@@ -64,15 +64,15 @@ def _declared(trained: Trained) -> Declared:
 
 
 def _noise(trained: Trained) -> dict:
-    """Denoiser, process and sampler of a model that samples, given the first held-out observation."""
-    objective = trained.ready.program.acting
-    if objective.denoiser is None or objective.sampler is None:
+    """What the network was trained to say, at the first held-out observation, and the sampler that acts."""
+    made = trained.ready.program
+    if made.objective.denoiser is None or made.acting.sampler is None:
         return {}
     seen = trained.ready.held_out.observation[:1][:, None]
 
     def network(count: int):
         many = jnp.broadcast_to(seen, (count, *seen.shape[1:]))
-        return objective.denoiser(trained.params, many)
+        return made.objective.denoiser(trained.params, many)
 
     denoiser = network(1)._replace(apply=lambda x, t: network(len(x)).apply(x, t))
-    return {"denoiser": denoiser, "process": objective.sampler.process, "sampler": objective.sampler}
+    return {"denoiser": denoiser, "process": denoiser.process, "sampler": made.acting.sampler}

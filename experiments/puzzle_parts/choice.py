@@ -1,7 +1,9 @@
 """Which fault a puzzle hides: a pure function of seed, level and place, never written down.
 
-A compound puzzle has two faults that sit in different families of one kind of run. The order of the draw
-comes from a SHA-256, so neither the seed nor a neighbour's puzzle says anything about it.
+Faults lie in a deck that is shuffled by a SHA-256 and dealt a place at a time, the seed saying which card
+is drawn: neighbouring seeds hide different faults, in different places while there are any, and as many seeds in
+a row as there are faults hide each of them once. A compound puzzle has a second fault, of another family,
+from the same kind of run.
 """
 
 import hashlib
@@ -41,12 +43,10 @@ def hidden(puzzle: Puzzle) -> tuple[Fault, ...]:
     """The faults of a puzzle, one, or two for "compound".
 
     Raises:
-      InputError: no fault sits in that place, or none that goes with another one.
+      InputError: no fault sits in that place.
     """
-    draw = _draw(puzzle)
     faults = [f for f in catalogue.FAULTS.values() if puzzle.place in (None, f.place)]
-    places = sorted({f.place for f in faults})
-    if not places:
+    if not faults:
         raise InputError(
             f"no fault sits in place {puzzle.place}",
             got=f"--place={puzzle.place}",
@@ -54,22 +54,34 @@ def hidden(puzzle: Puzzle) -> tuple[Fault, ...]:
             cause="a place outside of the seven",
             fix="leave --place out",
         )
-    # The place first: else the places with many faults would be most of the puzzles.
-    place = places[draw.integers(len(places))]
+    if puzzle.level == "compound":
+        faults = [f for f in faults if _companions(f)]
+    round_, card = divmod(puzzle.seed, len(faults))
+    draw = _draw(puzzle, round_)
+    first = _deck(faults, draw)[card]
     if puzzle.level != "compound":
-        mine = [f for f in faults if f.place == place]
-        return (mine[draw.integers(len(mine))],)
+        return (first,)
+    others = _companions(first)
+    second = others[_draw(puzzle, puzzle.seed).integers(len(others))]
+    return tuple(sorted((first, second), key=lambda f: f.place))
+
+
+def _deck(faults: list[Fault], draw: np.random.Generator) -> list[Fault]:
+    """The faults, shuffled, no place again before every other place that has any left."""
+    piles = {place: [] for place in draw.permutation(sorted({f.place for f in faults}))}
     for index in draw.permutation(len(faults)):
-        first = faults[index]
-        others = [
-            f
-            for f in catalogue.FAULTS.values()
-            if f.base == first.base and f.family != first.family and f.cause not in first.answers()
-        ]
-        if others:
-            both = first, others[draw.integers(len(others))]
-            return tuple(sorted(both, key=lambda f: f.place))
-    raise LookupError("no two faults of the catalogue share a kind of run")
+        piles[faults[index].place].append(faults[index])
+    rounds = range(max(len(pile) for pile in piles.values()))
+    return [pile[i] for i in rounds for pile in piles.values() if i < len(pile)]
+
+
+def _companions(first: Fault) -> list[Fault]:
+    """Faults that can be planted in the same run and are another story."""
+    return [
+        f
+        for f in catalogue.FAULTS.values()
+        if f.base == first.base and f.family != first.family and f.cause not in first.answers()
+    ]
 
 
 def broken(puzzle: Puzzle) -> Run:
@@ -98,6 +110,6 @@ def salt_of(puzzle: Puzzle) -> str:
     return hashlib.sha256(f"salt of {puzzle.name}".encode()).hexdigest()[:16]
 
 
-def _draw(puzzle: Puzzle) -> np.random.Generator:
-    digest = hashlib.sha256(f"which one, {puzzle.seed}, {puzzle.level}, {puzzle.place}".encode()).digest()
+def _draw(puzzle: Puzzle, number: int) -> np.random.Generator:
+    digest = hashlib.sha256(f"which one, {number}, {puzzle.level}, {puzzle.place}".encode()).digest()
     return np.random.default_rng(list(digest))

@@ -123,6 +123,20 @@ def calibration(lines: Sequence[dict]) -> dict:
     return {"brier": float(np.mean((sure - right) ** 2)), "claims": len(claims), "bins": bins}
 
 
+def precision(lines: Sequence[dict]) -> dict[tuple[int, str], tuple[int, int]]:
+    """(check, severity) -> (diagnoses that such findings stood behind and that were right, all of them)."""
+    counts: dict[tuple[int, str], list[int]] = {}
+    for line in counted(lines):
+        if not line["causes"]:
+            continue
+        right = line["case"]["kind"] == FAULT and cause_right(line, DOCTOR)
+        for check, severity in {tuple(pair) for pair in line["evidence"]}:
+            count = counts.setdefault((check, severity), [0, 0])
+            count[0] += right
+            count[1] += 1
+    return {key: (right, made) for key, (right, made) in sorted(counts.items())}
+
+
 def page(lines: Sequence[dict]) -> str:
     """The scoreboard as text, each half apart."""
     blocks = []
@@ -155,6 +169,9 @@ def _block(half: str, lines: list[dict]) -> str:
     if told["claims"]:
         bins = ", ".join(f"{sure:.0%} sure: {right:.0%} of {n}" for sure, right, n in told["bins"])
         rows.append(f"calibration: Brier {told['brier']:.3f} over {told['claims']} named causes; {bins}")
+    if half == HALVES[0]:
+        rows.append("right of made, by check and severity, for doctor/precision.py:")
+        rows.append("  " + ", ".join(f"{key}: {value}" for key, value in precision(lines).items()))
     missed = [line for line in counted(lines) if not correct(line, DOCTOR)]
     for line in missed:
         rows.append(f"  wrong: {line['key']:<32} says {', '.join(named(line, DOCTOR)[:3]) or 'healthy'}")

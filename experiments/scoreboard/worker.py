@@ -42,6 +42,7 @@ def judge(case: Case, settings: Settings) -> dict:
         "status": diagnosis.status.split(":")[0],
         "alarm": diagnosis.status != HEALTHY and bool(diagnosis.causes),
         "causes": [[b.cause, b.place, b.confidence, b.explained_by] for b in diagnosis.causes],
+        "evidence": [[f.check, f.severity] for b in diagnosis.causes[:1] for f in b.findings],
         "failed": [f"{f.check}: {f.error}" for f in report.failed],
         "train_cpu_s": train_s,
         "examine_cpu_s": time.process_time() - began,

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from ch3_jax.data.episodes import Dataset, Facts, Steps
+from ch3_jax.doctor import trials
 from ch3_jax.doctor.finding import NotExamined
 from ch3_jax.doctor.patient import Patient
 from ch3_jax.doctor.ten_steps import check
@@ -211,3 +212,26 @@ def test_another_s_batch_of_pairs_and_names():
         named, batches=lambda step: named.batches(step) | {"obs_wrist": batches(step + 9).observation}
     )
     assert alarms(check(unseen)) == [("input_ignored", "warning")]
+
+
+def test_adam_on_the_host_is_adam():
+    """20 steps of optax.adam(1.0), float32 and half precision, a leaf without gradient among them."""
+    reference, params = (
+        optax.adam(1.0),
+        {"a": jnp.ones((3, 2)), "b": jnp.zeros(4, jnp.bfloat16), "c": jnp.ones(1)},
+    )
+    theirs, ours = reference.init(params), trials.ADAM.init(params)
+    for step in range(20):
+        keys = jax.random.split(jax.random.key(step))
+        gradients = {
+            "a": 10.0 ** (step - 12) * jax.random.normal(keys[0], (3, 2)),
+            "b": jax.random.normal(keys[1], (4,)).astype(jnp.bfloat16),
+            "c": jnp.zeros(1),
+        }
+        expected, theirs = reference.update(gradients, theirs, params)
+        got, ours = trials.ADAM.update(gradients, ours)
+        for name in params:
+            assert got[name].dtype == params[name].dtype
+            # optax keeps the moments of half-precision parameters in half precision; ours are better.
+            slack = {"rtol": 0.1, "atol": 0.02} if name == "b" else {"rtol": 1e-5, "atol": 1e-6}
+            np.testing.assert_allclose(np.float32(got[name]), np.float32(expected[name]), **slack)

@@ -22,6 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PLACES = {name: cause.place for name, cause in CAUSES.items()}
 
 
+def test_neighbouring_seeds_hide_different_faults():
+    n = len(FAULTS)
+    dealt = [choice.hidden(Puzzle(seed, "hard", None))[0] for seed in range(2 * n)]
+    assert {f.id for f in dealt[:n]} == {f.id for f in dealt[n:]} == set(FAULTS)
+    assert all(one.place != other.place for one, other in zip(dealt[:7], dealt[1:7], strict=False))
+    assert [f.id for f in dealt[:n]] != [f.id for f in dealt[n:]]
+
+
 def test_the_choice_is_a_function_of_the_seed():
     puzzles = [Puzzle(seed, "hard", None) for seed in range(60)]
     chosen = [choice.hidden(p)[0].id for p in puzzles]

@@ -15,7 +15,10 @@ import pytest
 from ch3_jax.evaluation import serve
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("--pairs=2000", "--steps=120", "--log_every=20", "--save_every=40", "--width=16", "--notensorboard")
+SMALL = (
+    *("--pairs=2000", "--steps=120", "--log_every=20", "--save_every=40", "--width=16"),
+    *("--notensorboard", "--nodoctor"),
+)
 
 
 def command(*args):
@@ -44,9 +47,9 @@ def summary(out):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, compiled_once):
-    """One finished run that the others are compared with."""
+    """One finished run that the others are compared with; the doctor watches it, and not them."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    return out, run(*SMALL, f"--out={out}")
+    return out, run(*SMALL, "--doctor", f"--out={out}")
 
 
 def test_a_run_leaves_everything_behind(whole):
@@ -59,6 +62,9 @@ def test_a_run_leaves_everything_behind(whole):
         "curves.png",
         "summary.json",
         "checkpoints",
+        "report.html",
+        "report.json",
+        "report.txt",
     }
     fields = summary(out)
     needed = "train_loss val_loss floor steps steps_per_second seed status parameters_sha256 findings"
@@ -70,6 +76,17 @@ def test_a_run_leaves_everything_behind(whole):
     config = json.loads((out / "config.json").read_text())
     assert config["flags"]["learning_rate"] == 1e-3
     assert config["versions"]["jax"]
+
+
+def test_the_doctor_says_a_line_for_each_of_its_first_checks_and_a_verdict(whole):
+    lines = whole[1].stdout.splitlines()
+    said = [line for line in lines if line.startswith("check ")]
+    assert [line[:7] for line in said] == ["check 1", "check 2", "check 3"]
+    assert "nothing wrong found" in said[0] and "nothing wrong found" in said[2]
+    document = json.loads((whole[0] / "report.json").read_text())
+    assert document["status"] == "healthy" and document["failed"] == []
+    assert {f["check"] for f in document["findings"]} >= {1, 3, 4, 7}
+    assert any("the doctor: Healthy" in line for line in lines)
 
 
 def test_rows_of_metrics(whole):
