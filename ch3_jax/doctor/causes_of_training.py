@@ -243,6 +243,7 @@ CAUSES = (
         "The loss leaves its minimum and does not come back.",
         "Divide the rate by 10.",
         equivalents=("rate_too_high",),
+        upstream_of=("non_finite_loss", "non_finite_gradient"),
     ),
     Cause(
         "weights_not_loaded",

@@ -300,7 +300,9 @@ def of_history(patient: Patient) -> list[Result]:
     share = float(bad.mean())
     # A loss scale that is too large now and then is skipped by design: once in hundreds of steps.
     rare = share < 1 / 200 and math.isfinite(float(curve.values[-1]))
+    ran_away = _ran_away(before, int(curve.steps[first])) if not rare else []
     return [
+        *ran_away,
         Finding(
             5,
             "non_finite_loss",
@@ -311,7 +313,25 @@ def of_history(patient: Patient) -> list[Result]:
             f"step {curve.steps[first]}",
             sentence + ".",
             numbers=numbers,
-        )
+        ),
+    ]
+
+
+def _ran_away(before: np.ndarray, step: int) -> list[Finding]:
+    """Losses that grow a hundredfold before they overflow: the overflow is the end of a divergence."""
+    if len(before) < 2:
+        return []
+    low = int(np.argmin(before))
+    rising = before[low:]
+    growth = float(rising[-1] / max(abs(rising[0]), 1e-30))
+    if growth < 100 or np.mean(np.diff(rising) > 0) < 0.7:
+        return []
+    sentence = (
+        f"The loss grows from {rising[0]:.3g} to {rising[-1]:.3g} in {len(rising) - 1} rows before it is not "
+        f"finite at step {step:,}: it runs away, and the overflow is how that ends."
+    )
+    return [
+        _finding("divergence", "fault", "growth before the overflow", growth, 100.0, f"step {step}", sentence)
     ]
 
 

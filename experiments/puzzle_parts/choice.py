@@ -1,9 +1,9 @@
 """Which fault a puzzle hides: a pure function of seed, level and place, never written down.
 
 Faults lie in a deck that is shuffled by a SHA-256 and dealt a place at a time, the seed saying which card
-is drawn: neighbouring seeds hide different faults, in different places while there are any, and as many seeds in
-a row as there are faults hide each of them once. A compound puzzle has a second fault, of another family,
-from the same kind of run.
+is drawn: neighbouring seeds hide different faults, in different places while there are any, and as many
+seeds in a row as there are faults hide each of them once. A compound puzzle has a second fault, of another
+family, from the same kind of run.
 """
 
 import hashlib

@@ -7,9 +7,11 @@ import pytest
 
 from ch3_jax.data.episodes import Dataset, Facts, Steps
 from ch3_jax.doctor import history
+from ch3_jax.doctor.examine import examine
 from ch3_jax.doctor.nonfinite import check
 from ch3_jax.doctor.operations import walk
 from ch3_jax.doctor.patient import Patient
+from ch3_jax.doctor.verdict import diagnose
 from tests.doctor import patients
 from tests.doctor.patients import HEALTHY, alarms, batches, mse, patient
 
@@ -123,8 +125,10 @@ def test_parameters_that_are_lost():
 )
 def test_curves(values, severity, words):
     found = [r for r in check(Patient("c", history=history.from_arrays(loss=values))) if hasattr(r, "cause")]
-    assert [(r.cause, r.severity) for r in found] == [("non_finite_loss", severity)]
-    assert words in found[0].sentence
+    # What grew before it overflowed is told twice, by its beginning and by its end.
+    grew = [("divergence", "fault")] if words == "it grew" else []
+    assert [(r.cause, r.severity) for r in found] == [*grew, ("non_finite_loss", severity)]
+    assert words in found[-1].sentence
 
 
 def test_the_nearest_to_overflow():
@@ -133,3 +137,13 @@ def test_the_nearest_to_overflow():
     )
     # 3 * 2e4 in the sum, of 65,504
     assert found.largest == pytest.approx(6e4 / 65504, rel=1e-3)
+
+
+def test_a_loss_that_runs_away_before_it_overflows_diverged():
+    """Times 1e4 a row, then infinite; and a sudden NaN after a steady fall, which did not diverge."""
+    grown = Patient("x", history=history.from_arrays(loss=[80.0, 1e6, 7e18, np.inf, np.nan, np.nan]))
+    found = diagnose(examine(grown))
+    assert [b.cause for b in found.causes] == ["divergence", "non_finite_loss"]
+    assert found.causes[1].explained_by == "divergence"
+    sudden = Patient("x", history=history.from_arrays(loss=[*np.linspace(5, 3, 20), np.nan, np.nan]))
+    assert [b.cause for b in diagnose(examine(sudden)).causes] == ["non_finite_loss"]
