@@ -49,6 +49,7 @@ ONLY_IN = {
     "tokenizers": "tokens",
     "pypdf": "cards",
     "diptest": "doctor",
+    **dict.fromkeys(("gymnasium", "gym_pusht", "metaworld", "gym_aloha", "mujoco"), "evaluation"),
 }
 NEVER = {"tensorflow", "torch", "experiments", "matplotlib", "rich"}
 LAZY = {*ONLY_IN, "scipy"} - {"flax"}

@@ -60,12 +60,20 @@ class Served(NamedTuple):
         key the most likely action, with one a sample.
       step: updates behind the parameters.
       observation, action: statistics of the training data, with names.
+      shapes: W, S, H, A.
+      likeliest: whether there is a most likely action; without one a key is the only way.
+      samples: whether a key makes a difference.
+      loss: its name.
     """
 
     act: Callable[[Array, Key | None], Array]
     step: int
     observation: Statistics
     action: Statistics
+    shapes: Shapes
+    likeliest: bool
+    samples: bool
+    loss: str
 
 
 def record(
@@ -102,14 +110,13 @@ def load(run: str | Path, step: int | None = None, **sampling: Any) -> Served:
       InputError: no such folder, no intact checkpoint; an option that the loss does not have, or one under
         which the network was not trained.
     """
-    objective, params, normalizers, _, _, shapes, observation_facts, action_facts, step = rebuild(
-        run, step, **sampling
-    )
+    made = rebuild(run, step, **sampling)
+    objective, shapes = made.objective, made.shapes
 
     @jax.jit
     def decide(observation: Array, key: Key | None) -> Array:
-        action = objective.act(params, normalize(normalizers["observation"], observation), key)
-        return denormalize(normalizers["action"], action)
+        action = objective.act(made.params, normalize(made.normalizers["observation"], observation), key)
+        return denormalize(made.normalizers["action"], action)
 
     def act(observation: Array, key: Key | None = None) -> Array:
         observation = jnp.asarray(observation, jnp.float32)
@@ -117,7 +124,10 @@ def load(run: str | Path, step: int | None = None, **sampling: Any) -> Served:
         checks.shapes(observation=(observation[:0], "B W S"), expected=(example, "B W S"))
         return decide(observation, key)
 
-    return Served(act, step, observation_facts, action_facts)
+    return Served(
+        act, made.step, made.observation, made.action, shapes,
+        objective.likeliest, objective.samples, made.options["loss"],
+    )  # fmt: skip
 
 
 def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuilt:
@@ -138,6 +148,14 @@ def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuil
         )
     meta = checkpoints.load_record(folder, newest if step is None else step)
     options = meta["options"]
+    if not {"observation", "action"} <= set(meta.get("statistics") or {}):
+        raise InputError(
+            f"{run} has no statistics of its training data",
+            got=f"a checkpoint with {', '.join(sorted(meta))}",
+            expected="statistics of observation and action inside the checkpoint",
+            cause="a checkpoint that was written by hand, or by another program",
+            fix="train again; statistics of other data would scale every action wrongly",
+        )
     statistics = {name: from_json(text) for name, text in meta["statistics"].items()}
     normalizers = {name: make_normalizer(s, options["normalize"]) for name, s in statistics.items()}
     bins = _bins(meta["bins"])
