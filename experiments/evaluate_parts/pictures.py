@@ -12,7 +12,7 @@ import numpy as np
 from ch3_jax.evaluation.driving import Outcome, notable
 from ch3_jax.evaluation.simulators.task import Task
 
-_COLUMNS, _MOST, _GIF_SKIP = 8, 300, 4
+_COLUMNS, _MOST, _GIF_SKIP = 8, 150, 4
 
 
 def write(task: Task, outcomes: list[Outcome], out: Path, which: str) -> list[str]:
@@ -22,10 +22,12 @@ def write(task: Task, outcomes: list[Outcome], out: Path, which: str) -> list[st
       Sentences: which files, or why there are none. Pictures are no reason to lose an evaluation.
     """
     chosen = notable(outcomes)
+    longest = max(len(o.actions) for o in chosen.values())
+    skip = max(-(-longest // (_MOST if which == "all" else 4 * _COLUMNS)), 1)
     try:
         films, notes = {}, []
         for name, outcome in chosen.items():
-            films[name], score = film(task, outcome)
+            films[name], score = film(task, outcome, skip)
             if abs(score - outcome.score) > 1e-3:
                 notes.append(f"{name} episode: scored {outcome.score:.3f}, {score:.3f} when driven again")
     except Exception as error:  # a display that is not there is reported in as many ways as there are drivers
@@ -36,14 +38,13 @@ def write(task: Task, outcomes: list[Outcome], out: Path, which: str) -> list[st
     _sheet(films, titles, out / "contact_sheet.png")
     notes.append("contact_sheet.png: first, median and worst episode")
     if which == "all":
-        notes += _video(films, task.rate_hz, out)
+        notes += _video(films, task.rate_hz / skip, out)
     return notes
 
 
-def film(task: Task, outcome: Outcome) -> tuple[list[np.ndarray], float]:
-    """(pictures of the steps of an episode, its score when driven again)."""
+def film(task: Task, outcome: Outcome, skip: int = 1) -> tuple[list[np.ndarray], float]:
+    """(pictures of every `skip`th step of an episode and of its last, its score when driven again)."""
     world = task.make()
-    skip = max(-(-len(outcome.actions) // _MOST), 1)
     try:
         world.reset(outcome.seed)
         frames, score = [world.draw()], 0.0

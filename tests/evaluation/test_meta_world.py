@@ -1,11 +1,16 @@
 """Meta-World's traps, in metaworld itself where it is installed."""
 
+import functools
+import warnings
+
 import numpy as np
 import pytest
 
 from ch3_jax.errors import InputError
+from ch3_jax.evaluation import chunks, driving
 from ch3_jax.evaluation.simulators import catalogue, meta_world
 from ch3_jax.evaluation.simulators.task import INSTALL, require
+from ch3_jax.evaluation.simulators.worlds import Share
 
 NAME = "push-v3"
 
@@ -59,6 +64,29 @@ def test_it_ends_before_the_simulator_would_raise(world):
     assert ends == [False] * (meta_world.STEPS - 1) + [True]
     with pytest.raises(ValueError, match="reset"):
         world.step(np.zeros(4))
+
+
+def test_the_expert_is_driven_to_success(world):
+    """As a policy would be: from observations, one call for all, success latched."""
+    from metaworld.policies import ENV_POLICY_MAP
+
+    expert, task = ENV_POLICY_MAP[NAME](), catalogue.find(f"metaworld:{NAME}")
+
+    def decide(seen, call):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.stack([expert.get_action(o[-1]) for o in seen])[:, None]
+
+    found = driving.drive(
+        decide,
+        Share(task.make, 2, 39),
+        task._replace(steps=120),
+        [100_000, 100_001],
+        window=1,
+        executor=functools.partial(chunks.queue, execute=1, horizon=1),
+    )
+    assert [o.success for o in found.outcomes] == [True, True]
+    assert found.clipped > 0.05  # the expert asks for more than the hand can do
 
 
 def test_demonstrations_succeed_and_are_clipped(world):

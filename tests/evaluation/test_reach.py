@@ -3,11 +3,12 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ch3_jax.environments import panda_reach as task
-from ch3_jax.evaluation import chunks, driving
+from ch3_jax.evaluation import chunks, driving, sides
 from ch3_jax.evaluation.simulators import reach
 from ch3_jax.evaluation.simulators.worlds import open_worlds
 
@@ -30,6 +31,28 @@ def test_a_seed_is_a_start_and_a_step_is_the_tasks_own(robots):
     few, infos = robots.reset(seed=[SEEDS[2], 5])
     np.testing.assert_allclose(few[0], task.observe(state), atol=1e-6)
     assert infos["over"].tolist() == [False] * 2 + [True] * 4
+
+
+def test_the_expert_passes_behind_and_arrives(robots):
+    """Every robot is given the same demonstrator, who goes by on the side of larger x."""
+    told = reach.find(True)
+
+    def state_of(observation):
+        q, velocity, target = jnp.split(observation, [7, 14])
+        return task.State(q, velocity, target, jnp.float32(1), jnp.asarray(False))
+
+    expert = jax.jit(jax.vmap(lambda o: task.expert(state_of(o), True)))
+    found = driving.drive(
+        lambda seen, call: np.asarray(expert(seen[:, -1].astype(np.float32)))[:, None],
+        robots,
+        told,
+        SEEDS,
+        window=1,
+        executor=functools.partial(chunks.queue, execute=1, horizon=1),
+    )
+    assert driving.summarise(found.outcomes).success.rate == 1.0
+    tips = [np.stack([e["tip"] for e in o.extra]) for o in found.outcomes]
+    assert {sides.way(t, False, task.PILLAR_M) for t in tips} == {"behind"}
 
 
 def test_standing_still_scores_nothing_and_lasts_its_time(robots):
