@@ -45,6 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("steps", None, "at most so many updates of each run", lower_bound=100)
     flags.DEFINE_list("faults", [], "ids; all where none is given")
     flags.DEFINE_list("checks", list("1234567"), "of the doctor")
+    flags.DEFINE_integer("first_seed", 100, "other runs of everything", lower_bound=0)
     flags.DEFINE_enum("half", None, ["tuning", "held out"], "only this half; both where none is given")
     flags.DEFINE_integer("workers", 2, "processes", lower_bound=1, upper_bound=64)
     flags.DEFINE_bool("report", False, "print the table of what is finished, and run nothing")
@@ -107,6 +108,7 @@ def _settings(f) -> dict:
         "faults": f.faults,
         "checks": [int(check) for check in f.checks],
         "half": f.half or "",
+        "first": f.first_seed,
     }
     small = {"seeds": 1, "severities": ["strong"], "healthy": 2, "steps": 100}
     return chosen | small | {"faults": ["B07"], "checks": [1, 2]} if f.smoke else chosen

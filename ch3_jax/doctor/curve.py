@@ -7,7 +7,8 @@ median), so that everything else is asked in units of it and of what was learnt,
   flat, plateau     and at which known number: equal bins, a model that sees nothing, the floor
   straight and slow a rate that is too low
   running away      the level leaves its minimum, by a third of what was learnt and more
-  held-out loss     that rises while training falls; that never changes
+  held-out loss     that rises while training falls; that never changes; rows known by heart
+  average           that still holds its start (`averages`)
   single events     spikes, jumps at a resume, what repeats with the epoch (`incidents`)
 
 What reinforcement learning calls a loss need not fall, and its tails are heavy: those questions are not asked
@@ -18,7 +19,7 @@ References: section 3.5 of the chapter; Godbole et al. 2023, Deep Learning Tunin
 
 import numpy as np
 
-from ch3_jax.doctor import incidents, levels
+from ch3_jax.doctor import averages, incidents, levels
 from ch3_jax.doctor.finding import Finding, NotExamined, Result
 from ch3_jax.doctor.held_out import held_out
 from ch3_jax.doctor.parts import part
@@ -31,15 +32,18 @@ FEWEST = 8
 
 def check(patient: Patient) -> list[Result]:
     """Everything above, as far as the history goes."""
-    history = patient.history
+    history, average = patient.history, averages.findings(patient)
     if history is None:
-        return [NotExamined(6, "the loss curve", "`history`")]
+        return [*average, NotExamined(6, "the loss curve", "`history`")]
     series = history.role("loss")
     if series is None:
         columns = ", ".join(list(history.series)[:8]) or "no column"
-        return [NotExamined(6, "the loss curve", f"a column that is a training loss; there is {columns}")]
+        return [
+            *average,
+            NotExamined(6, "the loss curve", f"a column that is a training loss; there is {columns}"),
+        ]
     curve, known = curve_of(series), expected(patient)
-    results = [*held_out(patient, curve)]
+    results = [*average, *held_out(patient, curve)]
     if len(curve.values):
         results += height(patient, curve, known)
     if len(curve.values) < FEWEST:

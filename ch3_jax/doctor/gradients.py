@@ -31,6 +31,7 @@ from ch3_jax.doctor.statistics import trend
 
 VANISHED = 1e-5
 DEAD = 0.5
+BURST, BURSTS = 30.0, 20
 _NO_WEIGHTS = re.compile(
     r"target|ema|running|batch_stats|buffer|stat|mean|var|std|scale_in|offset|position|pos_emb|sincos|freq",
     re.IGNORECASE,
@@ -282,10 +283,55 @@ def of_history(patient: Patient) -> list[Result]:
     norm = history.role("gradient_norm")
     if norm is not None and np.isfinite(norm.values).sum() >= 20:
         found += _norms(patient, norm.steps[np.isfinite(norm.values)], norm.values[np.isfinite(norm.values)])
+    found += bursts(patient)
     ratio = history.role("update_ratio")
     if ratio is not None and len(values := ratio.values[np.isfinite(ratio.values)]) >= 5:
         found += _ratios(values)
     return found
+
+
+def bursts(patient: Patient) -> list[Result]:
+    """Batches whose gradient is tens of times the usual one, and a loss that jumps with it, again and again.
+
+    Held against the median of the twenty rows before: half of them may be hit and it stays what is usual.
+    Under a clip such batches are harmless, and in reinforcement learning they are no surprise.
+    """
+    largest = patient.history.series.get("gradient_norm_max") or patient.history.role("gradient_norm")
+    loss = patient.history.role("loss")
+    if largest is None or loss is None or patient.declared.clip or len(largest.values) < BURSTS // 2 + 4:
+        return []
+    if patient.declared.family == "reinforcement" or not np.array_equal(largest.steps, loss.steps):
+        return []
+    hit = [
+        i
+        for i in range(BURSTS // 2, len(loss.values))
+        # Near zero everything is many times everything: what does harm costs a share of the first loss.
+        if loss.values[i] > 0.1 * abs(loss.values[0])
+        and all(
+            x.values[i] > bound * np.median(np.abs(x.values[max(0, i - BURSTS) : i]))
+            for x, bound in ((largest, BURST), (loss, BURST / 10))
+        )
+    ]
+    if len(hit) < 2 or len(hit) > 0.5 * len(loss.values):
+        return []
+    usual = float(np.median(largest.values))
+    top = max(hit, key=lambda i: largest.values[i])
+    sentence = (
+        f"In {len(hit)} of {len(loss.values)} reports a batch has a gradient of over {BURST:g} times the "
+        f"usual norm, {largest.values[top]:.3g} at step {largest.steps[top]:,} where {usual:.3g} is usual; "
+        "nothing clips it."
+    )
+    return [
+        _finding(
+            "exploding_gradients",
+            "warning",
+            "largest gradient norm over the usual one",
+            float(largest.values[top] / usual) if usual > 0 else 1e9,
+            BURST,
+            "batches",
+            sentence,
+        )
+    ]
 
 
 def _norms(patient: Patient, steps: np.ndarray, values: np.ndarray) -> list[Result]:

@@ -7,6 +7,7 @@ from ch3_jax.doctor.patient import Patient
 from ch3_jax.doctor.shape import Curve
 
 FEWEST = 8
+GAP, FEW_ROWS = 10.0, 2_000
 
 
 def held_out(patient: Patient, curve: Curve) -> list[Result]:
@@ -46,6 +47,8 @@ def held_out(patient: Patient, curve: Curve) -> list[Result]:
                 sentence,
             )
         ]
+    if heart := _by_heart(patient, curve, values):
+        return heart
     if not fell or rise < 0.1 * abs(low) or int(np.argmin(values)) > 0.8 * len(values):
         return []
     nothing = patient.floor is not None and float(values[0]) < 1.05 * patient.floor
@@ -65,6 +68,35 @@ def held_out(patient: Patient, curve: Curve) -> list[Result]:
             1.0,
             "held-out loss",
             sentence,
+        )
+    ]
+
+
+def _by_heart(patient: Patient, curve: Curve, values: np.ndarray) -> list[Result]:
+    """Training that ends far under a held-out loss which stopped improving long ago: rows known by heart.
+
+    A gap of a few times is the rule with few demonstrations and hurts nobody by itself. Where training falls
+    on by a factor of ten while held-out data gain nothing, every further step goes into single rows.
+    """
+    if len(curve.values) < FEWEST or curve.end <= 0 or values[-1] < GAP * curve.end:
+        return []
+    at = int(np.argmin(values))
+    when = curve.steps[0] + (curve.steps[-1] - curve.steps[0]) * at / (len(values) - 1)
+    then = float(np.interp(when, curve.steps, curve.smooth))
+    if at > len(values) // 2 or then < GAP * curve.end:
+        return []
+    rows = None if patient.dataset is None else len(patient.dataset.splits.get("train", ()))
+    few = rows is not None and rows < FEW_ROWS
+    sentence = (
+        f"Training ends at {curve.end:.3g}, {then / curve.end:,.0f} times lower than where the held-out loss "
+        f"was lowest; that one stands at {values[-1]:.3g}."
+    )
+    if few:
+        sentence += f" There are {rows:,} training steps."
+    cause = "too_few_demonstrations" if few else "memorising"
+    return [
+        _finding(
+            cause, "warning", "held-out over training loss", values[-1] / curve.end, GAP, "losses", sentence
         )
     ]
 

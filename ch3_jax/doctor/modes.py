@@ -30,6 +30,7 @@ from ch3_jax.doctor.statistics import holm, robust_sigma
 from ch3_jax.errors import InputError
 
 NEIGHBOURS, CENTRES, FEWEST = 50, 60, 8
+_TOLD, _FAR, _ALONE = 0.6, 0.015, 2.5
 ALPHA, MOST_STATES, MOST_ACTIONS = 1e-4, 64, 64
 _MEANS = ("mse", "l2", "huber", "l1", "smooth_l1", "gaussian_nll")
 _HOLDS = ("ce", "gmm", "cvae", "denoising", "ddpm", "flow", "consistency", "diffusion")
@@ -193,12 +194,13 @@ def noise(pairs: Pairs) -> list[Result]:
     found = []
     for j in np.flatnonzero(_continuous(pairs)):
         total, core = robust_sigma(pairs.action[:, j]), robust_sigma(rest[:, j])
-        if not 0 < core < 0.35 * total:
+        # Of labels drawn from all actions every tenth lies that far; the others hide among the right ones.
+        if not 0 < core < _TOLD * total:
             continue
         far = np.abs(rest[:, j]) > max(5 * core, 0.5 * total)
         share = float(far.mean())
         around = float(far[near[far, 1:]].mean()) if far.any() else 0.0
-        if share > 0.03 and around < 1.5 * share:
+        if share > _FAR and around < _ALONE * share:
             found.append((share, int(j), max(5 * core, 0.5 * total), core))
     if len(found) < max(1, int(_continuous(pairs).sum()) // 2):
         return []
@@ -210,6 +212,6 @@ def noise(pairs: Pairs) -> list[Result]:
     where = f"action dimension {pairs.names[j]}"
     return [
         Finding(
-            7, "label_noise", "warning", "share of actions far from the state's", share, 0.03, where, sentence
+            7, "label_noise", "warning", "share of actions far from the state's", share, _FAR, where, sentence
         )
     ]

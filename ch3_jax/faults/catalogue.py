@@ -3,21 +3,24 @@
 The split is by mechanism, never by run: what thresholds are tuned on must not come back with another seed.
 Within each place the families are sorted by name and dealt in turn, the first to "tuning", the second to
 "held out", and so on; the deal starts with "held out" in places of even number. Families that came later are
-dealt after the first ones, so that nothing changes its half when the catalogue grows. The rule looks at names
-only, so no result can have shaped it.
+dealt after the first ones, so that nothing changes its half when the catalogue grows; the faults of the field
+are all held out. The rule looks at names only, so no result can have shaped it.
 """
 
 from collections.abc import Iterator
 
-from ch3_jax.faults import healthy, of_data, of_training
+from ch3_jax.faults import healthy, of_data, of_the_field, of_training
 from ch3_jax.faults.fault import SEVERITIES, Fault
 from ch3_jax.faults.run import Run
 
-FAULTS: dict[str, Fault] = {fault.id: fault for fault in (*of_data.FAULTS, *of_training.FAULTS)}
+FAULTS: dict[str, Fault] = {
+    fault.id: fault for fault in (*of_data.FAULTS, *of_training.FAULTS, *of_the_field.FAULTS)
+}
 """id -> `Fault`."""
 
 HALVES = ("tuning", "held out")
 _LATER = ("camera", "clipping", "warm-up")
+_UNSEEN = frozenset(fault.id for fault in of_the_field.FAULTS)
 
 
 def half(fault: Fault) -> str:
@@ -26,7 +29,9 @@ def half(fault: Fault) -> str:
     >>> half(FAULTS["A01"]) == half(FAULTS["A02"])  # one family
     True
     """
-    families = {f.family for f in FAULTS.values() if f.place == fault.place}
+    if fault.id in _UNSEEN:
+        return "held out"
+    families = {f.family for f in FAULTS.values() if f.place == fault.place and f.id not in _UNSEEN}
     families = sorted(families, key=lambda name: (name in _LATER, name))
     return HALVES[(families.index(fault.family) + (fault.place % 2 == 0)) % 2]
 

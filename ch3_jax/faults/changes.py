@@ -90,6 +90,20 @@ def _roll_targets(loss: LossFn, share: float) -> LossFn:
     return changed
 
 
+def _cut_layers(loss: LossFn, layers: float) -> LossFn:
+    """The first `layers` hidden layers stand behind a stop_gradient."""
+
+    def changed(params: Params, batch: Batch, key: Key):
+        def held(path, leaf):
+            name = "/".join(str(part.key) for part in path)
+            still = any(f"hidden_{i + 1}" in name for i in range(round(layers)))
+            return jax.lax.stop_gradient(leaf) if still else leaf
+
+        return loss(jax.tree_util.tree_map_with_path(held, params), batch, key)
+
+    return changed
+
+
 def _wild_batches(loss: LossFn, size: float) -> LossFn:
     """One batch in 250 says `size` times what it should: a corrupted shard that is met now and then."""
 
@@ -109,6 +123,7 @@ LOSS: dict[str, Callable[[LossFn, float], LossFn]] = {
     "half_precision": _half_precision,
     "roll_targets": _roll_targets,
     "wild_batches": _wild_batches,
+    "cut_layers": _cut_layers,
 }
 
 
@@ -214,7 +229,31 @@ def _mirror_last(seen: np.ndarray, action: np.ndarray, factor: float) -> tuple[n
     return seen, mirrored
 
 
+def _shake(seen: np.ndarray, action: np.ndarray, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """The noise of training - dropout, exploration - is left on: `spread` of each action's own spread."""
+    noise = np.random.default_rng(len(action)).normal(size=action.shape)
+    return seen, action + spread * action.std(axis=0) * noise
+
+
+def _scale_action(seen: np.ndarray, action: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """The robot's driver takes the action for a fraction of itself."""
+    return seen, factor * action
+
+
+def _degrees_in(seen: np.ndarray, action: np.ndarray, joints: float) -> tuple[np.ndarray, np.ndarray]:
+    """The first `joints` joint angles arrive in degrees."""
+    wrong = seen.copy()
+    wrong[:, : round(joints)] *= 180 / np.pi
+    return wrong, action
+
+
+_BEFORE = ("swap_inputs", "degrees_in")
+"""Changes of what the policy is shown; the others change what it answers."""
+
 SERVED: dict[str, Callable] = {
+    "shake": _shake,
+    "scale_action": _scale_action,
+    "degrees_in": _degrees_in,
     "add_state": _add_state,
     "swap_inputs": _swap_inputs,
     "mirror_last": _mirror_last,
@@ -265,10 +304,10 @@ def serve(act: Callable[[np.ndarray], np.ndarray], changes: tuple[Change, ...], 
     """
     inputs = seen
     for name, value in changes:
-        if name == "swap_inputs":
+        if name in _BEFORE:
             inputs, _ = SERVED[name](inputs, np.zeros((len(seen), 1)), value)
     action = act(inputs)
     for name, value in changes:
-        if name != "swap_inputs":
+        if name not in _BEFORE:
             _, action = SERVED[name](seen, action, value)
     return action

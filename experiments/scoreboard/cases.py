@@ -21,6 +21,7 @@ class Settings(NamedTuple):
       faults: ids, empty for all.
       checks: of the doctor.
       half: "tuning" or "held out", "" for both.
+      first: seed; another one makes other runs of everything.
     """
 
     seeds: int
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
     faults: tuple[str, ...] = ()
     checks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
     half: str = ""
+    first: int = 100
 
 
 class Case(NamedTuple):
@@ -63,12 +65,14 @@ def cases(settings: Settings) -> list[Case]:
     for fault in chosen:
         odd = catalogue.half(fault) == "held out"
         for severity in (s for s in SEVERITIES if s in settings.severities):
-            found += [Case(FAULT, fault.id, severity, 100 + 2 * i + odd) for i in range(settings.seeds)]
+            found += [
+                Case(FAULT, fault.id, severity, settings.first + 2 * i + odd) for i in range(settings.seeds)
+            ]
     alike = [f.id for f in catalogue.lookalikes()]
     bases = list(healthy.BASES)
     for i in range(settings.healthy):
         kind, names = ((CLEAN, bases), (LOOKALIKE, alike))[i % 2]
-        found.append(Case(kind, names[i // 2 % len(names)], "", 1_000 + i))
+        found.append(Case(kind, names[i // 2 % len(names)], "", 10 * settings.first + i))
     found = [case for case in found if settings.half in ("", half_of(case))]
     return sorted(found, key=lambda case: (base_of(case), case.name, case.severity, case.seed))
 

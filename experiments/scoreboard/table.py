@@ -15,12 +15,13 @@ import numpy as np
 from scipy import stats
 
 from ch3_jax.doctor.causes import CAUSES, same
-from ch3_jax.faults import catalogue
+from ch3_jax.faults import catalogue, of_the_field
 from experiments.scoreboard.baselines import BASELINES
 from experiments.scoreboard.cases import FAULT
 
 HALVES = ("tuning", "held out")
 DOCTOR = "doctor"
+FIELD = frozenset(fault.id for fault in of_the_field.FAULTS)
 
 
 def wilson(right: int, made: int) -> tuple[float, float]:
@@ -144,13 +145,17 @@ def page(lines: Sequence[dict]) -> str:
         mine = [line for line in lines if line["half"] == half]
         if mine:
             blocks.append(_block(half, mine))
+    field = [line for line in lines if line["case"]["name"] in FIELD and line["case"]["kind"] == FAULT]
+    if field:
+        blocks.append(_block("of the held out half, the faults of the field alone:", field))
     return "\n\n".join(blocks) if blocks else "no case is finished"
 
 
 def _block(half: str, lines: list[dict]) -> str:
     broken = [line for line in lines if line["case"]["kind"] == FAULT]
     admitted = len(counted(broken))
-    rows = [f"{half} half: {len(lines)} runs, {len(broken)} broken, of which {admitted} hurt and count"]
+    title = half if half.endswith(":") else f"{half} half:"
+    rows = [f"{title} {len(lines)} runs, {len(broken)} broken, of which {admitted} hurt and count"]
     scores = {who: score(lines, who) for who in (DOCTOR, *BASELINES)}
     rows.append(f"{'':<26}" + "".join(f"{who:>19}" for who in scores))
     for name in scores[DOCTOR]:

@@ -7,7 +7,7 @@ import pytest
 
 from ch3_jax.doctor import history
 from ch3_jax.doctor.curve import check
-from ch3_jax.doctor.finding import NotExamined
+from ch3_jax.doctor.finding import Finding, NotExamined
 from ch3_jax.doctor.patient import Declared, Patient
 from ch3_jax.doctor.theory import expected
 from tests.doctor.patients import GAIN, alarms, batches, causes, patient
@@ -193,3 +193,18 @@ def test_a_first_loss_far_above_theory_with_inputs_that_are_large():
 def test_first_losses(name, bins, first):
     found = expected(Patient("x", declared=Declared(loss_name=name, bins=bins))).first
     assert found == (None if first is None else pytest.approx(first, abs=1e-4))
+
+
+def by_heart(train_end: float, held_end: float, lowest: int = 4) -> list[str]:
+    """Training falls from 1 to `train_end`; held-out is at its lowest at point `lowest` of 20."""
+    steps = np.arange(0, 2000, 100)
+    train = np.geomspace(1.0, train_end, 20)
+    held = np.concatenate([np.linspace(1.0, 0.2, lowest), np.linspace(0.2, held_end, 20 - lowest)])
+    patient = Patient("x", history=history.from_arrays(steps, loss=train, val_loss=held))
+    return [r.cause for r in check(patient) if isinstance(r, Finding) and r.alarm]
+
+
+def test_rows_known_by_heart_are_told_from_a_usual_gap():
+    assert by_heart(1e-4, 0.21) == ["memorising"]
+    assert by_heart(0.05, 0.21) == []  # four times apart: the rule with few demonstrations
+    assert by_heart(1e-4, 1e-4, 19) == []  # both fall: noiseless data, well learnt

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from ch3_jax.doctor import history
-from ch3_jax.doctor.gradients import check
+from ch3_jax.doctor.gradients import check, of_history
 from ch3_jax.doctor.patient import Declared, Patient
 from tests.doctor import patients
 from tests.doctor.patients import HEALTHY, alarms, apply, batches, causes, mean, mse, patient
@@ -165,3 +165,21 @@ def test_a_trained_network_that_only_its_own_noise_explains():
         declared_family="diffusion",
     )
     assert ("key_reuse", "warning") in alarms(check(run))
+
+
+def bursting(size: float, share: float = 0.25, clip: float | None = None) -> list[str]:
+    """40 reports around norm 1 and loss 1, `share` of them `size` times as large in both."""
+    generator = np.random.default_rng(0)
+    factor = np.where((np.arange(40) % round(1 / share)) == 3, size, 1.0) if share else np.ones(40)
+    norm, loss = (generator.lognormal(0, 0.3, 40) * factor for _ in range(2))
+    made = history.from_arrays(
+        np.arange(100, 4001, 100), loss=loss, gradient_norm=norm, gradient_norm_max=norm
+    )
+    patient = Patient("x", history=made, declared=Declared(clip=clip))
+    return [r.cause for r in of_history(patient) if r.alarm]
+
+
+def test_wild_batches_are_found_and_heavy_tails_are_not():
+    assert bursting(1e3) == ["exploding_gradients"]
+    assert bursting(5.0) == bursting(1.0, 0) == []
+    assert bursting(1e3, clip=1.0) == []

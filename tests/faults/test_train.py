@@ -159,3 +159,26 @@ def test_the_drills_data():
     assert drill.unnormalized_inputs(run).dataset.splits["val"].observation.std() == pytest.approx(
         50, rel=0.05
     )
+
+
+def test_what_stands_between_policy_and_robot_by_hand():
+    """Serving changes on a policy that answers with its first two inputs."""
+    seen = np.array([[0.1, 0.2, 0.3], [0.4, -0.5, 0.6]])
+    policy = lambda x: x[:, :2].copy()  # noqa: E731
+    served = lambda *change: changes.serve(policy, (change,), seen)  # noqa: E731
+    np.testing.assert_allclose(served("scale_action", 0.5), 0.5 * seen[:, :2])
+    np.testing.assert_allclose(served("mirror_last", 1.0), seen[:, :2] * [1, -1])
+    np.testing.assert_allclose(served("degrees_in", 1.0), seen[:, :2] * [180 / np.pi, 1])
+    assert 0 < np.abs(served("shake", 0.5) - seen[:, :2]).max() < 3 * seen[:, :2].std(axis=0).max()
+    assert np.array_equal(served("shake", 0.5), served("shake", 0.5))
+
+
+def test_layers_behind_a_stop_gradient_have_no_gradient(healthy):
+    ready = training.ready(healthy)
+    made = ready.program
+    batch = made.batch(ready.data, 0)
+    params = made.objective.init(jax.random.key(0))
+    loss = changes.changed_loss(made.objective.loss, (("cut_layers", 1.0),))
+    gradients = jax.grad(lambda p: loss(p, batch, jax.random.key(0))[0])(params)
+    assert not any(np.asarray(x).any() for x in jax.tree.leaves(gradients["hidden_1"]))
+    assert all(np.asarray(x).any() for x in jax.tree.leaves(gradients["hidden_2"]))
