@@ -26,7 +26,7 @@ from experiments import (
 
 def define_flags() -> None:
     """The flags of this command, defined when it runs."""
-    flags.DEFINE_string("env", None, "panda_reach, panda_reach_obstacle, metaworld:push-v3, ...")
+    flags.DEFINE_string("env", None, "panda_reach, metaworld:push-v3, aloha:transfer_cube, ...")
     flags.DEFINE_integer("episodes", 50, "successful episodes that are kept", lower_bound=1)
     flags.DEFINE_integer("first_seed", 0, "of the scenes; the next ones follow", lower_bound=0)
     flags.DEFINE_enum("format", "both", ("both", "rlds", "lerobot"), "what is written")

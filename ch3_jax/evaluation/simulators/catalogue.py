@@ -5,15 +5,16 @@
 | panda_reach, panda_reach_obstacle | the embedded arm | nothing |
 | pusht | Push-T by state | gym-pusht |
 | metaworld:push-v3 | one of fifty tasks | metaworld |
+| aloha:transfer_cube | two arms hand a cube over | gym-aloha |
 """
 
 import difflib
 
 from ch3_jax.errors import InputError
-from ch3_jax.evaluation.simulators import meta_world, pusht, reach
+from ch3_jax.evaluation.simulators import aloha, meta_world, pusht, reach
 from ch3_jax.evaluation.simulators.task import Task, require
 
-NAMES = ("panda_reach", "panda_reach_obstacle", "pusht", "metaworld:<task>")
+NAMES = ("panda_reach", "panda_reach_obstacle", "pusht", "metaworld:<task>", "aloha:transfer_cube")
 
 
 def find(name: str) -> Task:
@@ -28,6 +29,8 @@ def find(name: str) -> Task:
     room, _, which = name.partition(":")
     if name in ("panda_reach", "panda_reach_obstacle"):
         task = reach.find(name.endswith("obstacle"))
+    elif name == "aloha:transfer_cube":
+        task = aloha.TRANSFER_CUBE
     elif name == "pusht":
         task = pusht.PUSHT
     elif room == "metaworld":
