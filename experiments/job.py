@@ -240,6 +240,8 @@ def build(options: Options, data: Prepared) -> Job:
         return gather(steps, index, window=options.window, horizon=options.horizon)
 
     train = _planted(data.train, order, options.plant_overflow)
+    # The data go in as an argument: as a constant they would be compiled into the program.
+    replayed = jax.jit(lambda data, step: fetch(data, order(step[None])[0]))
     score, score_train = (
         _scorer(objective, fetch, steps, decay is not None) for steps in (data.validation, train)
     )
@@ -257,7 +259,7 @@ def build(options: Options, data: Prepared) -> Job:
         validate=score,
         score_training=score_train,
         distances=_distances(objective, fetch, data.validation, where_actions, decay is not None),
-        replay=lambda step: fetch(train, order(jnp.asarray(step, jnp.int32)[None])[0]),
+        replay=lambda step: replayed(train, jnp.asarray(step, jnp.int32)),
     )
 
 

@@ -65,7 +65,7 @@ class Watch:
         self._rows: list[tuple[int, dict[str, float]]] = []
         self._said: set[str] = set()
         self._first: Report | None = None
-        self._batches = jax.jit(run.replay)
+        self._batches = run.replay
         self._declared = self._patient(self._fresh).declared
 
     def before(self) -> list[str]:
