@@ -139,7 +139,9 @@ def test_the_table_counts_by_hand():
     assert [x.split("[")[0].strip() for x in rows["cause"][:2]] == ["2/2", "1/2"]
     assert [x.split("[")[0].strip() for x in rows["detected"][:3]] == ["2/2", "2/2", "0/2"]
     assert [x.split("[")[0].strip() for x in rows["false alarms, clean"][:2]] == ["0/1", "1/1"]
-    assert "the doctor alone right 2, it alone 0" in "\n".join(text)  # B07 and the clean one
+    assert "against any warning: the doctor alone right 2, it alone 0" in "\n".join(
+        text
+    )  # B07 and the clean one
     assert text[-1] == "lerobot-doctor on 2 healthy recordings: at a limit 1"
     assert "median seconds: doctor 0.50, lerobot-doctor 0.25" in text
 
