@@ -80,7 +80,7 @@ def train(
     for note in notes:
         print(report.remark(note))
 
-    watch = _watch(flags, dataset, data, run) if options.doctor else None
+    watch = _watch(flags, dataset, data, run, folder) if options.doctor else None
     if watch and not restored:
         print("\n".join(watch.before()), flush=True)
     log = _Log(options, data, run, folder, record, restored, watch)
@@ -136,10 +136,10 @@ def train(
     return Ended(status, report.describe_end(summary, notes))
 
 
-def _watch(flags: dict, dataset: Dataset, data: Prepared, run: Job):
+def _watch(flags: dict, dataset: Dataset, data: Prepared, run: Job, folder: RunFolder):
     from experiments.watch import Watch  # Here, so that --nodoctor loads nothing of it.
 
-    return Watch(flags, dataset, data, run, run.start())
+    return Watch(flags, dataset, data, run, run.start(), folder.path.name)
 
 
 def _at_work(options: Options, data: Prepared, run: Job, state: TrainState, status: str) -> tuple[list, dict]:

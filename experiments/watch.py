@@ -47,6 +47,7 @@ class Watch:
       data: prepared.
       run: built from both.
       state: before the first step; its parameters are copied to the host.
+      name: of the run, for the report.
       clock: () -> seconds.
     """
 
@@ -57,9 +58,10 @@ class Watch:
         data: Prepared,
         run: Job,
         state: TrainState,
+        name: str,
         clock=time.monotonic,
     ):
-        self._flags, self._dataset, self._data, self._run = flags, dataset, data, run
+        self._flags, self._dataset, self._data, self._run, self._name = flags, dataset, data, run, name
         self._clock, self._spent, self._began = clock, 0.0, clock()
         self._fresh = jax.tree.map(np.asarray, state.params)
         self._rows: list[tuple[int, dict[str, float]]] = []
@@ -133,7 +135,8 @@ class Watch:
             data.action,
             0,
         )
-        name = Path(self._flags.get("out") or data.facts.name).name
-        made = patient_of(name, self._flags, rebuilt, self._dataset, floor=run.floor, batches=self._batches)
+        made = patient_of(
+            self._name, self._flags, rebuilt, self._dataset, floor=run.floor, batches=self._batches
+        )
         # The run has compiled its own start already; compiling the network's again would cost a second.
         return dataclasses.replace(made, init=lambda _: self._fresh)
