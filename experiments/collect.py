@@ -7,9 +7,10 @@ drives the task's own expert, keeps the successful episodes and says how many it
   --out/rlds/<name>/1.0.0    RLDS, read by tensorflow-datasets and `experiments.train --data=`
   --out/lerobot              LeRobot v3.0, read by LeRobot and `experiments.train --data=`
 
-Tasks: panda_reach, panda_reach_obstacle (embedded, ten seconds); metaworld:push-v3 and the other 49 (10 s for
-50 episodes on one core) with `pip install -r third_party/requirements-simulators.txt`. Demonstrations have
-the scenes from --first_seed 0 on, an evaluation has those from 100,000 on: none is in both.
+Tasks: panda_reach, panda_reach_obstacle (embedded, ten seconds); with `pip install -r
+third_party/requirements-simulators.txt` metaworld:push-v3 and the other 49 (10 s for fifty episodes on one
+core) and aloha:transfer_cube (30 s, by the project's own inverse kinematics). Demonstrations have the
+scenes from --first_seed 0 on, an evaluation has those from 100,000 on: none is in both.
 """
 
 import os

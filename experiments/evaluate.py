@@ -10,8 +10,13 @@ to --out, by default a folder in the run's. The starts are the seeds --first_see
 same for every run. Half of a predicted chunk is executed before the policy is asked again (--execute), or,
 with --ensemble=0.01, it is asked at every step and its predictions are averaged as ACT does.
 
-Tasks: panda_reach, panda_reach_obstacle (embedded); pusht, metaworld:push-v3 and the other 49 with
-`pip install -r third_party/requirements-simulators.txt`. Exit code 0, 2 refused.
+  python -m experiments.evaluate --env=pusht --replay=path/to/pusht
+
+executes recorded actions from their recorded starts instead: whether a data set and a simulator are of one
+world.
+
+Tasks: panda_reach, panda_reach_obstacle (embedded); pusht, metaworld:push-v3 and the other 49,
+aloha:transfer_cube with `pip install -r third_party/requirements-simulators.txt`. Exit code 0, 2 refused.
 """
 
 import os
@@ -41,6 +46,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("sampling_steps", None, "another number of sampling steps", lower_bound=1)
     flags.DEFINE_integer("parallel", None, "worlds at once [as the task allows]", lower_bound=1)
     flags.DEFINE_integer("processes", None, "that step them, 0 for this one [cores]", lower_bound=0)
+    flags.DEFINE_string("replay", None, "a data set whose actions are executed, instead of a run's")
     flags.DEFINE_enum("pictures", "all", PICTURES, "contact sheet and video, the sheet alone, or none")
 
 
@@ -52,8 +58,11 @@ def main(_: list[str]) -> int:
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("MUJOCO_GL", "egl")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    from experiments.evaluate_parts import driven, pages, pictures
+    from experiments.evaluate_parts import driven, pages, pictures, replay
 
+    if f.replay:
+        print(replay.page(f.env, f.replay, min(f.episodes, 2) if f.smoke else f.episodes))
+        return 0
     request = driven.request(f)
     out = driven.folder(f.out, f.run, request.task.name)
     done = driven.drive(request)

@@ -194,9 +194,9 @@ def summarise(outcomes: Sequence[Outcome]) -> Score:
 
 
 def notable(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
-    """The first, the median and the worst episode by score; ties go to the longer, then to the later one."""
+    """The first, the median and the worst episode: by success, then score, then length, then order."""
     ran = [o for o in outcomes if o.error is None]
-    order = sorted(range(len(ran)), key=lambda i: (ran[i].score, -ran[i].length, -i))
+    order = sorted(range(len(ran)), key=lambda i: (ran[i].success, ran[i].score, -ran[i].length, -i))
     return {"first": ran[0], "median": ran[order[len(order) // 2]], "worst": ran[order[0]]}
 
 

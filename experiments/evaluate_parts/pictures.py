@@ -32,10 +32,9 @@ def write(task: Task, outcomes: list[Outcome], out: Path, which: str) -> list[st
                 notes.append(f"{name} episode: scored {outcome.score:.3f}, {score:.3f} when driven again")
     except Exception as error:  # a display that is not there is reported in as many ways as there are drivers
         return [f"no pictures: {type(error).__name__}: {error}"[:200]]
-    titles = {
-        name: f"{name}: seed {o.seed}, score {o.score:.2f}, {o.length} steps" for name, o in chosen.items()
-    }
-    _sheet(films, titles, out / "contact_sheet.png")
+    _sheet(
+        films, {name: _title(name, outcome) for name, outcome in chosen.items()}, out / "contact_sheet.png"
+    )
     notes.append("contact_sheet.png: first, median and worst episode")
     if which == "all":
         notes += _video(films, task.rate_hz / skip, out)
@@ -56,6 +55,11 @@ def film(task: Task, outcome: Outcome, skip: int = 1) -> tuple[list[np.ndarray],
     finally:
         world.close()
     return frames, score
+
+
+def _title(name: str, o: Outcome) -> str:
+    done = "done" if o.success else "not done"
+    return f"{name}: seed {o.seed}, {done}, score {o.score:.2f}, {o.length} steps"
 
 
 def _sheet(films: dict[str, list[np.ndarray]], titles: dict[str, str], path: Path) -> None:

@@ -95,6 +95,8 @@ def test_a_policy_that_answers_nan_is_refused():
 def test_first_median_and_worst():
     found = driven(always(0.0), [3, 9, 1, 0, 5]).outcomes
     chosen = driving.notable(found)
+    ordered = [found[0]._replace(success=True, score=0.1), found[1]]
+    assert driving.notable(ordered)["worst"].seed == 9  # an episode that failed is worse than a low score
     assert {name: o.seed for name, o in chosen.items()} == {"first": 3, "median": 3, "worst": 0}
 
 

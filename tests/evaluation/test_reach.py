@@ -87,10 +87,10 @@ def test_a_picture_by_hand():
     image = reach.picture(np.array([[0.3, -0.4, 0.5]]), np.array([0.5, 0.3]), True)
 
     def at(x, y):
-        column, row = ((v + 0.8) / 1.6 * 239 for v in (x - 0.3, -y))
+        column, row = ((v + 0.55) / 1.1 * 239 for v in (x - 0.35, -y))
         return tuple(int(c) for c in image[round(row), round(column)])
 
     assert at(0.5, 0.0) == (213, 94, 0)
     assert at(0.5, 0.3) == (0, 158, 115)
     assert at(0.3, -0.4) == (0, 114, 178)
-    assert at(0.9, 0.6) == (255, 255, 255)
+    assert at(0.8, 0.5) == (255, 255, 255)

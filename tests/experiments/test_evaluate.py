@@ -13,7 +13,7 @@ from ch3_jax.environments import panda_reach
 from ch3_jax.errors import InputError
 from ch3_jax.evaluation.simulators import pusht
 from ch3_jax.evaluation.simulators.task import INSTALL
-from experiments.evaluate_parts import driven, pages, pictures
+from experiments.evaluate_parts import driven, pages, pictures, replay
 from tests.evaluation import imaginary, untrained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,3 +163,24 @@ def test_a_long_line_is_wrapped():
     lines = pages._lines("note", "word " * 40 + "end")
     assert all(len(line) <= 80 for line in lines) and len(lines) == 3
     assert lines[0].startswith("note      word") and lines[1].startswith(" " * 10 + "word")
+
+
+def test_a_recording_driven_again(real_data):
+    pytest.importorskip("gym_pusht", reason=INSTALL)
+    lines = replay.page("pusht", str(real_data / "pusht"), 4).splitlines()
+    assert lines[0].startswith("pusht_cchi_v7_replay in pusht: 4 episodes")
+    medians = {line.split()[0]: float(line.split()[1]) for line in lines[4:]}
+    assert set(medians) == set(pusht.PUSHT.observation_names) and max(medians.values()) < 1e-3
+
+
+def test_a_difference_of_angles_goes_the_short_way():
+    """Recorded at 6.2 rad, driven to 0.05: 0.133 apart; a position of 6.2 beside 0.05 is 6.15 apart."""
+    task = imaginary.TASK._replace(
+        observation_units=("rad", "m"), make=lambda: imaginary.make()._replace(reset_to=lambda s: None)
+    )
+    seen = np.array([[0.0, 0.0], [6.2, 6.2]])
+    outcomes, apart = replay.replay(task, [(seen, np.full((2, 1), 0.05))])
+    np.testing.assert_allclose(apart, [[2 * np.pi - 6.15, 5.2]])
+    assert outcomes[0].score == pytest.approx(0.1) and outcomes[0].length == 2
+    with pytest.raises(InputError, match="cannot be put into a recorded state"):
+        replay.replay(imaginary.TASK, [(seen, np.zeros((2, 1)))])

@@ -22,7 +22,7 @@ from ch3_jax.evaluation.simulators.task import Seen, Task, World
 from ch3_jax.kinematics.forward import forward
 
 STEPS = round(1.5 * task.STEPS)  # half as long again as a demonstration
-_PICTURE, _METRES = 240, 1.6
+_PICTURE, _METRES, _CENTRE = 240, 1.1, 0.35
 
 
 class Reach:
@@ -122,7 +122,7 @@ def make(obstacle: bool) -> World:
 
 
 def picture(trail: np.ndarray, goal: np.ndarray, obstacle: bool) -> np.ndarray:
-    """(240, 240, 3) uint8: x of the base frame to the right, y upwards, 1.6 m wide.
+    """(240, 240, 3) uint8: x of the base frame to the right, y upwards, 1.1 m wide.
 
     Args:
       trail: (T, 3) positions of the flange, m; the last is now.
@@ -131,7 +131,7 @@ def picture(trail: np.ndarray, goal: np.ndarray, obstacle: bool) -> np.ndarray:
     """
     image = np.full((_PICTURE, _PICTURE, 3), 255, np.uint8)
     edge = np.linspace(-_METRES / 2, _METRES / 2, _PICTURE)
-    x, y = edge[None, :] + 0.3, -edge[:, None]
+    x, y = edge[None, :] + _CENTRE, -edge[:, None]
 
     def disc(centre: np.ndarray, radius: float, colour: tuple[int, int, int]) -> None:
         image[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2] = colour
