@@ -64,6 +64,12 @@ def _is_weighed(setting: str) -> bool:
     return bool(_WEIGHED.search(key) or re.search(r"#.*\bauxiliary\b", setting))
 
 
+def _is_frozen(clause: str, part: re.Match) -> bool:
+    """Whether a part is said to stand still: then no loss trains it, whatever stands beside it."""
+    after = re.match(r"(?: (?:is|are|was|were|kept|stays?|remains?|being))*:? frozen\b", clause[part.end() :])
+    return bool(after or re.search(r"\b(?:frozen|freez\w+)(?: the)? $", clause[: part.start()]))
+
+
 def role_of(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple[str, str]:
     """(role, of): what a named loss trains, read from the words around it.
 
@@ -77,7 +83,7 @@ def role_of(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple
     Returns:
       a role of `records.ROLES`, and the part of the system that is meant, "" for the policy.
     """
-    parts = list(_PART.finditer(clause))
+    parts = [m for m in _PART.finditer(clause) if not _is_frozen(clause, m)]
     if parts and term.family != "reinforcement":
         nearest = min(parts, key=lambda m: abs(m.start() - at))
         distance = abs(nearest.start() - at)

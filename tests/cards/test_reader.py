@@ -259,3 +259,15 @@ def test_a_text_about_many_systems_is_not_one_reading():
     found = read(text)
     assert found.family.value == "unknown"
     assert "several systems" in found.reason
+
+
+def test_a_part_that_is_frozen_is_trained_by_no_loss():
+    for text in (
+        "Action fine-tune with a flow-matching loss, vision tower frozen.",
+        "We train the action head with flow matching; the vision encoder is frozen.",
+        "With a frozen visual backbone, flow matching is the loss.",
+    ):
+        reading = read(text)
+        assert reading.family.value == "self_supervised", text
+    # And one that is not frozen keeps its loss to itself.
+    assert read("The vision encoder is trained with a flow-matching loss.").family.value == "unknown"
