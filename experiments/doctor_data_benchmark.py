@@ -52,6 +52,8 @@ def main(_: list[str]) -> int:
     planned = planned[:: len(planned) // 3] if f.smoke else planned
     done = {line["key"]: line for line in _read(folder)}
     with Peer(f.peer_python or sys.executable) as peer, (folder / _LINES).open("a") as file:
+        if peer.missing:
+            print(f"lerobot-doctor is not asked: {peer.missing}", file=sys.stderr)
         todo = [
             case for case in planned if case.key not in done or (peer.version and not done[case.key]["peer"])
         ]
@@ -175,8 +177,10 @@ def page(lines: list[dict]) -> str:
     blocks.append(
         "median seconds: " + ", ".join(f"{who} {np.median(s):.2f}" for who, s in times.items() if len(s))
     )
+    healthy = [line for line in lines if line["case"]["kind"] != FAULT]
+    alarms = (f"{who} {_share(sum(table.alarmed(x, who) for x in healthy), len(healthy))}" for who in tools)
+    blocks.append("alarms on healthy recordings of both halves: " + ", ".join(alarms))
     if asked:
-        healthy = [line for line in lines if line["case"]["kind"] != FAULT]
         spoken: dict[str, int] = {}
         for line in healthy:
             for rule in {rule for rule, _ in line["baselines"][WARNING]}:

@@ -143,6 +143,8 @@ def test_the_table_counts_by_hand():
         text
     )  # B07 and the clean one
     assert text[-1] == "lerobot-doctor on 2 healthy recordings: at a limit 1"
+    alarms = "alarms on healthy recordings of both halves: doctor 0/2 [0-66 %], any warning 1/2 [9-91 %], "
+    assert any(row.startswith(alarms) for row in text)
     assert "median seconds: doctor 0.50, lerobot-doctor 0.25" in text
 
 
@@ -216,6 +218,7 @@ def test_the_command_goes_on_and_fills_in_the_other_column(stand_in, absent, tmp
             [sys.executable, *words], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+        assert ("is not asked: not here" in done.stderr) == bool(environment)
         return done.stdout, (tmp_path / "out" / "data-cases.jsonl").read_text().count("\n")
 
     alone, lines = run(PYTHONPATH=absent)
