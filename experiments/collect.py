@@ -23,6 +23,7 @@ from experiments import (
     entry,
     shared_flags,  # noqa: F401 - defines --out and --smoke
 )
+from experiments.evaluate_parts import display
 
 
 def define_flags() -> None:
@@ -37,7 +38,7 @@ def main(_: list[str]) -> int:
     """Drives the expert, writes what succeeded."""
     f = flags.FLAGS
     began = time.monotonic()
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    display.headless(os.environ)
     from ch3_jax.data.builders import write_rlds
     from ch3_jax.data.lerobot_writer import write_lerobot
     from ch3_jax.errors import InputError

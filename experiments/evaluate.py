@@ -29,6 +29,7 @@ from experiments import (
     entry,
     shared_flags,  # noqa: F401 - defines --out and --smoke
 )
+from experiments.evaluate_parts import display
 
 PICTURES = ("all", "sheet", "none")
 
@@ -54,10 +55,7 @@ def main(_: list[str]) -> int:
     """Loads, checks that run and task fit, drives, reports."""
     f = flags.FLAGS
     began = time.monotonic()
-    # Neither a window nor a graphics card is needed; whoever has set these knows better.
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    notes = display.headless(os.environ)
     from experiments.evaluate_parts import driven, pages, pictures, replay
 
     if f.replay:
@@ -66,9 +64,8 @@ def main(_: list[str]) -> int:
     request = driven.request(f)
     out = driven.folder(f.out, f.run, request.task.name)
     done = driven.drive(request)
-    notes = (
-        [] if f.pictures == "none" else pictures.write(request.task, done.driven.outcomes, out, f.pictures)
-    )
+    if f.pictures != "none":
+        notes += pictures.write(request.task, done.driven.outcomes, out, f.pictures)
     record = pages.record(request, done, notes, time.monotonic() - began)
     page = pages.text(record)
     pages.write(record, page, out)

@@ -133,6 +133,8 @@ def folder(out: str | None, run: str, name: str) -> Path:
     path = Path(out) if out else Path(run) / ("evaluation-" + re.sub(r"[^A-Za-z0-9_.]+", "_", name))
     path = run_folder.prepare(path)
     path.mkdir(parents=True, exist_ok=True)
+    for name in ("contact_sheet.png", "episodes.mp4", "episodes.gif"):
+        (path / name).unlink(missing_ok=True)  # of an earlier evaluation
     return path
 
 

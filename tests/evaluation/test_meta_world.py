@@ -1,6 +1,7 @@
 """Meta-World's traps, in metaworld itself where it is installed."""
 
 import functools
+import os
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from ch3_jax.evaluation.simulators import catalogue, meta_world
 from ch3_jax.evaluation.simulators.task import INSTALL, require
 from ch3_jax.evaluation.simulators.worlds import Share
 
+os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported
 NAME = "push-v3"
 
 
@@ -56,6 +58,17 @@ def test_a_seed_is_a_scene_though_reset_ignores_it(world):
     other = meta_world.make(NAME)
     np.testing.assert_array_equal(first, other.reset(100_003)[0])
     other.close()
+
+
+def test_the_picture_is_upright(world):
+    """The wall is one grey and above; `corner2` as shipped has it below."""
+    world.reset(0)
+    try:
+        picture = world.draw()
+    except Exception as error:
+        pytest.skip(f"no OpenGL here: {error}")
+    assert picture.shape == (240, 320, 3)
+    assert picture[0].std(axis=0).max() < 2 < picture[-1].std(axis=0).max()
 
 
 def test_it_ends_before_the_simulator_would_raise(world):

@@ -12,10 +12,10 @@ not touch the table - is success. 400 steps, as ACT has it (gym-aloha registers 
 import numpy as np
 
 from ch3_jax.data.episodes import Dataset
+from ch3_jax.evaluation.simulators.eye import open_eye
 from ch3_jax.evaluation.simulators.task import Seen, Task, World
 
 RATE_HZ, STEPS, SUCCESS = 50.0, 400, 4
-_HEIGHT, _WIDTH = 240, 320
 _JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
 ARMS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in _JOINTS)
 _CUBE = tuple(f"cube_{part}" for part in ("x", "y", "z", "qw", "qx", "qy", "qz"))
@@ -40,7 +40,8 @@ def make(ends: bool = True) -> World:
 
     physics = mujoco.Physics.from_xml_path(str(ASSETS_DIR / "bimanual_viperx_transfer_cube.xml"))
     env = control.Environment(physics, Blind(), float("inf"), control_timestep=DT)
-    eye, left = [], [0]
+    look, shut = open_eye(physics.model.ptr, physics.data.ptr, "angle")
+    left = [0]
 
     def reset(seed: int) -> tuple[np.ndarray, dict]:
         sim.BOX_POSE[0] = sample_box_pose(seed)  # a global of gym-aloha, read by the reset that follows
@@ -59,23 +60,11 @@ def make(ends: bool = True) -> World:
             success and ends, left[0] == 0, {},
         )  # fmt: skip
 
-    def draw() -> np.ndarray:
-        import mujoco as plain
-
-        if not eye:
-            physics.model.ptr.vis.quality.offsamples = 0
-            eye.append(plain.Renderer(physics.model.ptr, _HEIGHT, _WIDTH))
-        eye[0].update_scene(physics.data.ptr, camera="angle")
-        for flag in (plain.mjtRndFlag.mjRND_SHADOW, plain.mjtRndFlag.mjRND_REFLECTION):
-            eye[0].scene.flags[flag] = 0
-        return eye[0].render().copy()
-
     def close() -> None:
-        while eye:
-            eye.pop().close()
+        shut()
         env.close()
 
-    return World(reset, step, draw, close)
+    return World(reset, step, look, close)
 
 
 def demonstrate(episodes: int, seed: int) -> tuple[Dataset, int]:

@@ -18,11 +18,11 @@ import numpy as np
 from ch3_jax.data.episodes import Dataset, Episode, Facts, Source
 from ch3_jax.data.load import gather
 from ch3_jax.errors import InputError
+from ch3_jax.evaluation.simulators.eye import open_eye
 from ch3_jax.evaluation.simulators.task import Seen, Task, World, require
 
 RATE_HZ, STEPS, SCENES = 80.0, 500, 50
 AFTER = 10  # steps that a demonstration goes on after its first success
-_HEIGHT, _WIDTH = 240, 320
 _BODY = (
     "hand_x", "hand_y", "hand_z", "gripper",
     *(f"object_{i}_{part}" for i in (1, 2) for part in ("x", "y", "z", "qx", "qy", "qz", "qw")),
@@ -46,7 +46,7 @@ def make(name: str) -> World:
     kind, _ = scenes(name, 0)
     env = kind()
     env._freeze_rand_vec = True
-    eye: list[Any] = []
+    look, shut = open_eye(env.model, env.data, "corner2")
 
     def reset(seed: int) -> tuple[np.ndarray, dict]:
         block, index = divmod(seed, SCENES)
@@ -62,23 +62,11 @@ def make(name: str) -> World:
             bool(terminated), bool(truncated), {},
         )  # fmt: skip
 
-    def draw() -> np.ndarray:
-        import mujoco
-
-        if not eye:
-            env.model.vis.quality.offsamples = 0  # shadows and many samples are nine tenths of the time
-            eye.append(mujoco.Renderer(env.model, _HEIGHT, _WIDTH))
-        eye[0].update_scene(env.data, camera="corner2")
-        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-            eye[0].scene.flags[flag] = 0
-        return eye[0].render()[::-1, ::-1].copy()
-
     def close() -> None:
-        while eye:  # before the interpreter tears the display down
-            eye.pop().close()
+        shut()
         env.close()
 
-    return World(reset, step, draw, close)
+    return World(reset, step, lambda: look()[::-1, ::-1].copy(), close)
 
 
 def demonstrate(name: str, episodes: int, seed: int) -> tuple[Dataset, int]:

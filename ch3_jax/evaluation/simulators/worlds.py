@@ -14,6 +14,7 @@ Processes are spawned, not forked: a fork of a process that has started JAX's th
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -189,6 +190,7 @@ class Worlds:
 
 def _work(pipe: Any, make: Any, number: int, width: int) -> None:
     """A process's life: makes its worlds, answers until it is told to close."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; it closes the pipe
     try:
         share = Share(make, number, width)
     except Exception as error:  # told to the parent, which refuses
@@ -199,7 +201,7 @@ def _work(pipe: Any, make: Any, number: int, width: int) -> None:
     while True:
         try:
             command, payload = pipe.recv()
-        except (EOFError, KeyboardInterrupt):  # the parent has gone
+        except EOFError:  # the parent has gone
             share.close()
             return
         if command == "close":
