@@ -38,8 +38,9 @@ def record(request: Request, done: Done, notes: list[str], wall_s: float) -> dic
             "ways": done.ways,
             "clipped": driven.clipped,
             "latency_ms": {
-                "batch_1": alone,
-                f"batch_{request.parallel}": batch,
+                "one": alone,
+                "all": batch,
+                "robots": request.parallel,
                 "calls": len(driven.calls_s),
             },
             "control": {
@@ -78,8 +79,6 @@ def text(r: dict[str, Any]) -> str:
         if r["ensemble"] is not None
         else f"{r['execute']} of {r['horizon']} actions executed"
     )
-    batch = next(k for k in r["latency_ms"] if k.startswith("batch_") and k != "batch_1" or k == "batch_1")
-    batch = next((k for k in r["latency_ms"] if k.startswith("batch_") and k != "batch_1"), batch)
     rows = [
         ("run", f"{r['run']}, {r['loss']}, step {r['step']:,}"),
         ("task", f"{r['task']}, {r['episodes']} starts, seeds from {r['first_seed']}"),
@@ -97,12 +96,12 @@ def text(r: dict[str, Any]) -> str:
         rows.append(("ways", ", ".join(f"{name} {share:.0%}" for name, share in r["ways"].items())))
     if r["clipped"]:
         rows.append(("clipped", f"{r['clipped']:.2%} of the action's numbers lay outside the bounds"))
-    one, many = r["latency_ms"]["batch_1"], r["latency_ms"][batch]
+    one, many, robots = (r["latency_ms"][k] for k in ("one", "all", "robots"))
     rows += [
         ("latency", f"p50 {one['p50']:.2f} ms, p99 {one['p99']:.2f} ms for one robot"),
         (
             "",
-            f"p50 {many['p50']:.2f} ms, p99 {many['p99']:.2f} ms for {batch.removeprefix('batch_')} at once",
+            f"p50 {many['p50']:.2f} ms, p99 {many['p99']:.2f} ms for {robots} at once",
         ),
         (
             "control",
