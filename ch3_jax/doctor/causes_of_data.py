@@ -156,6 +156,7 @@ CAUSES = (
         "episodes that begin with a zero action",
         "The first action of an episode is a filler; it teaches the policy to do nothing at every start.",
         "Drop the first step of every episode.",
+        upstream_of=("action_lag",),
     ),
     Cause(
         "idle_prefix",

@@ -112,7 +112,10 @@ def frozen(view: View, relation: Relation) -> Iterator[Finding]:
     ends = np.isin(last + 1, steps.offset)
     moved = np.array([np.mean(speed[a : b + 1] > 0.3 * typical) for a, b in zip(start, last, strict=True)])
     jumps = ~ends & (state_speed[after] > 2 * state_typical)
-    hung = (moved >= 0.5) & ~first & jumps
+    # At the end there is no jump to see: there it must have stood for a fifth of the episode.
+    own = np.diff(steps.offset)[np.searchsorted(steps.offset, start, side="right") - 1]
+    tail = ends & (length >= 0.2 * own)
+    hung = (moved >= 0.5) & ~first & (jumps | tail)
     count, share = int(hung.sum()), float(length[hung].sum() / len(steps))
     blocked = int(((moved >= 0.5) & ~first & ~ends & ~jumps).sum())
     if count < 3 or share < 0.005 or count < 2 * blocked:

@@ -25,6 +25,7 @@ _PRODUCTS = 24_000_000  # of queries and training steps, in each group
 _BLOCK = 16_384
 _NEARER = 0.3
 _LEVEL = 1e-4
+_COPIES = 0.3  # a few that were recorded or listed twice do no harm
 
 
 def shared(view: View) -> Iterator[Result]:
@@ -49,10 +50,10 @@ def shared(view: View) -> Iterator[Result]:
             yield Finding(
                 1,
                 "repeated_episodes",
-                "note",
+                "warning" if len(hit) / count > _COPIES else "note",
                 "share of episodes that repeat an earlier one",
                 len(hit) / count,
-                None,
+                _COPIES,
                 f"split {plain(name)}, {_episodes(hit)}",
                 f"{len(hit)} of {count} episodes of split {plain(name)} repeat an earlier one, number for "
                 f"number ({_episodes(hit)}).",

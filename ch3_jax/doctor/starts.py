@@ -1,8 +1,9 @@
 """How episodes begin: with a filler in place of an action, or with a long standstill.
 
 *A filler* is a first action of exactly nothing - within a thousandth of a standard deviation of 0 in
-every continuous dimension - followed by a second one of ordinary size. An episode that begins at rest is
-no such thing: its second action is next to nothing as well.
+every continuous dimension - followed by one of ordinary size; or several of them, if their number is the
+same in nearly all episodes. An episode that begins at rest is no such thing: it rests for as long as it
+pleases.
 
 *A standstill* at the start is held against the other standstills of the same recording: pauses are
 normal, in some tasks four steps in five, and then the episodes begin with one as long as all others. Only
@@ -19,7 +20,7 @@ from ch3_jax.doctor.finding import Finding
 from ch3_jax.doctor.relation import Relation
 from ch3_jax.doctor.view import View, listing
 
-_ZERO = 1e-3
+_ZERO, _MOST, _SAME = 1e-3, 12, 0.9
 _ORDINARY = 0.2
 _LEVEL = 1e-3
 _PREFIX = 0.3
@@ -35,13 +36,17 @@ def zero_first(view: View) -> Iterator[Finding]:
         return
     std = np.array([view.action[j].std(dtype=np.float64) for j in free])
     first = steps.offset[:-1][long]
-    size = np.abs(view.action[free][:, first]) / std[:, None]
-    zero = size.max(axis=0) <= _ZERO
+    lead = _leading_zeros(view, free, std, first, np.diff(steps.offset)[long])
+    zero = lead > 0
     if zero.sum() < 3 or zero.mean() < 0.05:
         return
-    second = np.sqrt(np.mean((view.action[free][:, first[zero] + 1] / std[:, None]) ** 2, axis=0))
+    usual = int(np.bincount(lead[zero]).argmax())
+    if np.mean(lead[zero] == usual) < _SAME or usual >= _MOST:
+        return
+    second = np.sqrt(np.mean((view.action[free][:, first[zero] + usual] / std[:, None]) ** 2, axis=0))
     rest = np.ones(len(steps), bool)
-    rest[steps.offset[:-1]] = False
+    for i in range(usual):
+        rest[np.minimum(steps.offset[:-1] + i, steps.offset[1:] - 1)] = False
     elsewhere = np.ones(int(rest.sum()), bool)
     for j, s in zip(free, std, strict=True):
         elsewhere &= np.abs(view.action[j][rest]) <= _ZERO * s
@@ -58,12 +63,24 @@ def zero_first(view: View) -> Iterator[Finding]:
         "share of episodes whose first action is zero",
         float(zero.mean()),
         0.05,
-        f"step 0 of {view.episodes(hit)}",
-        f"The first action is zero in {int(zero.sum())} of {len(long)} episodes"
-        f"{f' ({listing(left_out)} left out)' if left_out else ''}, the second of ordinary size "
+        f"step {'0' if usual == 1 else f'0 to {usual - 1}'} of {view.episodes(hit)}",
+        f"{'The first action is' if usual == 1 else f'The first {usual} actions are'} zero in "
+        f"{int(zero.sum())} of {len(long)} episodes"
+        f"{f' ({listing(left_out)} left out)' if left_out else ''}, the next of ordinary size "
         f"({np.median(second):.2f} standard deviations); {others:.1%} of the other actions are zero.",
         numbers={"count": int(zero.sum()), "episodes": len(long), "share_of_others": others},
     )
+
+
+def _leading_zeros(view: View, free, std, first, length) -> np.ndarray:
+    """(E,) how many actions of exactly nothing an episode begins with, at most `_MOST`."""
+    lead, running = np.zeros(len(first), int), np.ones(len(first), bool)
+    for i in range(_MOST):
+        running &= length > i + 1
+        at = np.minimum(first + i, view.action.shape[1] - 1)
+        running &= (np.abs(view.action[free][:, at]) / std[:, None]).max(axis=0) <= _ZERO
+        lead[running] += 1
+    return lead
 
 
 def idle_starts(view: View, relation: Relation) -> Iterator[Finding]:

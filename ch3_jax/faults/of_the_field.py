@@ -1,11 +1,12 @@
-"""Faults that were added when every check stood: none of them has shaped a threshold.
+"""Faults that were added when every check stood, to see what the doctor makes of what it was not made for.
 
-All of their families are held out. They are what people meet between a recording and a robot: a sensor that
-hangs, an angle that wraps, a data set that is mostly copies, a transform that differs on the robot.
+They are what people meet between a recording and a robot: a sensor that hangs, a data set that is mostly
+copies, a transform that differs on the robot. At first sight it placed about half of them; copies, hanging
+sensors and zeros were understood afterwards, so the next such look needs new ones. An angle that wraps in
+mid-motion is not among them: Push-T's does, policies learn from it all the same, and it is noted.
 """
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -87,18 +88,6 @@ def zero_first(run: Run, count: float) -> Run:
     return on_steps(run, change)
 
 
-def wrapped(run: Run, joints: float) -> Run:
-    """`joints` encoders whose seam lies in the middle of the motion: angles jump by 2 pi there."""
-
-    def change(steps: Steps, generator: np.random.Generator) -> Steps:
-        seen = steps.observation.copy()
-        angle = seen[:, : round(joints)]
-        seen[:, : round(joints)] = np.mod(angle, 2 * math.pi)
-        return dataclasses.replace(steps, observation=seen)
-
-    return on_steps(run, change)
-
-
 def _cut(run: Run, layers: float) -> Run:
     return run._replace(changes=(*run.changes, ("cut_layers", float(layers))))
 
@@ -118,8 +107,7 @@ FAULTS = (
           (0.25, 0.12, 0.06), copies, ("duplicates_across_splits", "too_few_demonstrations")),
     Fault("H07", "zeros", "zeros before the first command", 1, "zero_first_actions", "robot", (1, 3, 6),
           zero_first),
-    Fault("H08", "seam", "angles that wrap in mid-motion", 1, "angle_wrap", "robot", (1, 2, 4), wrapped),
-    Fault("H09", "cut", "layers cut off by a stop_gradient", 4, "frozen_layer", "pairs", (1, 1, 2), _cut,
+    Fault("H08", "cut", "layers cut off by a stop_gradient", 4, "frozen_layer", "pairs", (1, 1, 2), _cut,
           ("params_not_updated",)),
 )  # fmt: skip
 """Faults of the field."""

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ch3_jax.data.splits import select
 from ch3_jax.doctor.causes import same
 from ch3_jax.doctor.examine import examine
 from ch3_jax.doctor.patient import Declared, Patient
@@ -106,3 +107,40 @@ def test_times_that_run_backwards_and_a_sensor_of_varying_rate():
     assert alarms(with_time(steps.timestamp + jitter)) == []
     # The files say 20 Hz; the clock says 10.
     assert alarms(with_time(steps.timestamp * 2)) == ["wrong_rate"]
+
+
+def zeros(seed: int, count: int):
+    """The first `count` actions of every episode are zeros that the logger wrote."""
+
+    def change(episode, seen, done):
+        done = done.copy()
+        done[:count] = 0
+        return seen, done
+
+    return changed(robot(seed), change)
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_zeros_before_the_first_command_are_told_from_a_rest(count):
+    assert "zero_first_actions" in alarms(zeros(0, count))
+    assert alarms(robot(0, delta=True, idle_start=4)) == []
+
+
+def test_a_sensor_that_hangs_until_the_end_and_one_that_jumps_back():
+    def until_the_end(episode, seen, done):
+        if episode % 3:
+            return seen, done
+        seen = seen.copy()
+        seen[len(seen) // 3 :] = seen[len(seen) // 3]
+        return seen, done
+
+    assert "frozen_observations" in alarms(changed(robot(1), until_the_end))
+
+
+def test_a_recording_that_is_mostly_copies():
+    data = robot(2)
+    steps = data.splits["train"]
+    few = select(steps, np.arange(steps.episodes) % 4)
+    one = select(steps, np.r_[np.arange(steps.episodes - 2), 0, 1])
+    assert alarms(dataclasses.replace(data, splits={"train": few})) == ["repeated_episodes"]
+    assert alarms(dataclasses.replace(data, splits={"train": one})) == []
