@@ -27,6 +27,7 @@ class Outcome(NamedTuple):
       ever: whether it was done at any step.
       kept: whether it was done at the last step.
       length: steps driven.
+      first: the step at which the task was done first, from 1; None where it never was.
       error: what the simulator raised, or None.
       actions: (T, A) as executed.
       extra: what the simulator said of each moment, T + 1 of them.
@@ -38,6 +39,7 @@ class Outcome(NamedTuple):
     ever: bool
     kept: bool
     length: int
+    first: int | None
     error: str | None
     actions: np.ndarray
     extra: list[dict[str, Any]]
@@ -121,6 +123,7 @@ class _Record:
     def __init__(self, seed: int):
         self.seed, self.score, self.ever, self.kept = int(seed), 0.0, False, False
         self.error, self.over, self.actions, self.extra = None, False, [], []
+        self.first: int | None = None
 
     def begin(self, infos: dict[str, Any], i: int) -> None:
         self.error, self.over = infos["error"][i], bool(infos["over"][i])
@@ -133,14 +136,16 @@ class _Record:
         self.actions.append(action)
         self.score = max(self.score, float(infos["score"][i]))
         self.kept = bool(infos["success"][i])
-        self.ever |= self.kept
+        if self.kept and not self.ever:
+            self.ever, self.first = True, len(self.actions)
 
     def outcome(self, held: bool) -> Outcome:
         good = (self.kept if held else self.ever) and self.error is None
         actions = np.asarray(self.actions, np.float64)
         return Outcome(
-            self.seed, self.score, good, self.ever, self.kept, len(actions), self.error, actions, self.extra
-        )
+            self.seed, self.score, good, self.ever, self.kept,
+            len(actions), self.first, self.error, actions, self.extra,
+        )  # fmt: skip
 
 
 class Score(NamedTuple):
@@ -150,7 +155,8 @@ class Score(NamedTuple):
       success: `Success` with Wilson's interval, of the episodes without error.
       ever, kept: shares of episodes done at any step, and done at their last.
       score: mean score; `score_error` its standard error.
-      length: mean steps of an episode; `success_length` of those that succeeded, None without one.
+      length: mean steps of an episode.
+      first: mean step at which those that succeeded were done first; None without one.
       errors: episodes in which the simulator raised.
     """
 
@@ -160,7 +166,7 @@ class Score(NamedTuple):
     score: float
     score_error: float
     length: float
-    success_length: float | None
+    first: float | None
     errors: int
 
 
@@ -180,7 +186,7 @@ def summarise(outcomes: Sequence[Outcome]) -> Score:
             fix="install the versions of third_party/requirements-simulators.txt",
         )
     scores = np.array([o.score for o in ran])
-    lengths = [o.length for o in ran if o.success]
+    firsts = [o.first for o in ran if o.success]
     return Score(
         success=wilson(sum(o.success for o in ran), len(ran)),
         ever=float(np.mean([o.ever for o in ran])),
@@ -188,7 +194,7 @@ def summarise(outcomes: Sequence[Outcome]) -> Score:
         score=float(scores.mean()),
         score_error=float(scores.std(ddof=1) / np.sqrt(len(ran))) if len(ran) > 1 else 0.0,
         length=float(np.mean([o.length for o in ran])),
-        success_length=float(np.mean(lengths)) if lengths else None,
+        first=float(np.mean(firsts)) if firsts else None,
         errors=len(outcomes) - len(ran),
     )
 

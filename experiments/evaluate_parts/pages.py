@@ -34,7 +34,7 @@ def record(request: Request, done: Done, notes: list[str], wall_s: float) -> dic
             "success_ever": score.ever,
             "success_at_end": score.kept,
             "score": {"mean": score.score, "standard_error": score.score_error, "is": task.score},
-            "length": {"mean": score.length, "of_successes": score.success_length, "limit": task.steps},
+            "length": {"mean": score.length, "first_success": score.first, "limit": task.steps},
             "ways": done.ways,
             "clipped": driven.clipped,
             "latency_ms": {
@@ -63,6 +63,7 @@ def record(request: Request, done: Done, notes: list[str], wall_s: float) -> dic
                     "success": o.success,
                     "success_at_end": o.kept,
                     "length": o.length,
+                    "first_success": o.first,
                     "error": o.error,
                 }
                 for o in driven.outcomes
@@ -125,7 +126,7 @@ def write(r: dict[str, Any], page: str, out: Path) -> None:
 
 
 def _of_successes(length: dict[str, Any]) -> str:
-    return "" if length["of_successes"] is None else f", {length['of_successes']:.0f} where it succeeded"
+    return "" if length["first_success"] is None else f"; done first at step {length['first_success']:.0f}"
 
 
 def _quantiles(seconds: np.ndarray) -> dict[str, float]:

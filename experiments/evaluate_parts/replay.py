@@ -72,19 +72,21 @@ def replay(
             told = [world.step(action) for action in done]
             off = np.abs(np.stack([t.observation for t in told[:-1]]) - seen[1:])
             apart.append(np.minimum(off, np.abs(turn - off)))
-            ever = any(t.success for t in told)
+            when = [i for i, t in enumerate(told, 1) if t.success]
+            best, first = max(t.score for t in told), when[0] if when else None
             outcomes.append(
                 driving.Outcome(
                     number,
-                    max(t.score for t in told),
-                    ever,
-                    ever,
+                    best,
+                    bool(when),
+                    bool(when),
                     told[-1].success,
                     len(done),
+                    first,
                     None,
                     done,
                     [],
-                )
+                )  # fmt: skip
             )
     finally:
         world.close()

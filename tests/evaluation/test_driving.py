@@ -32,7 +32,7 @@ def test_success_is_latched_and_its_flicker_is_seen():
     """0.1 a step from 0.4: at 1.0 after six steps, gone at the seventh."""
     (outcome,) = driven(always(0.1), [4]).outcomes
     assert (outcome.success, outcome.ever, outcome.kept) == (True, True, False)
-    assert outcome.score == pytest.approx(1.0)
+    assert outcome.score == pytest.approx(1.0) and outcome.first == 6
     assert outcome.length == LIMIT == len(outcome.actions) == len(outcome.extra) - 1
     (outcome,) = driven(always(0.1), [4], TASK._replace(held=True)).outcomes
     assert (outcome.success, outcome.ever) == (False, True)
@@ -106,7 +106,7 @@ def test_numbers_of_a_table_by_hand():
     assert score.score == pytest.approx(1.6 / 3)
     # Deviations -1/3, 7/15, -2/15: their squares sum to 26/75, halved and divided by 3.
     assert score.score_error == pytest.approx(np.sqrt(26 / 75 / 2 / 3))
-    assert (score.success.rate, score.length, score.success_length) == (pytest.approx(1 / 3), 12, 12)
+    assert (score.success.rate, score.length, score.first) == (pytest.approx(1 / 3), 12, 1)
     json.dumps(score._asdict())
 
 

@@ -121,7 +121,7 @@ def outcomes(*actions):
     from ch3_jax.evaluation.driving import Outcome
 
     return [
-        Outcome(i, 0.0, False, False, False, len(a), None, np.array(a)[:, None], [])
+        Outcome(i, 0.0, False, False, False, len(a), None, None, np.array(a)[:, None], [])
         for i, a in enumerate(actions)
     ]
 
