@@ -107,7 +107,7 @@ def text(r: dict[str, Any]) -> str:
         (
             "control",
             f"a call takes {control['call_share_of_period']:.1%} of a period of "
-            f"{control['period_ms']:.3g} ms, one call every {r['execute']} steps",
+            f"{control['period_ms']:.3g} ms, one call {'a step' if r['execute'] == 1 else f'every {r['execute']} steps'}",
         ),
         (
             "time",
