@@ -80,6 +80,7 @@ def text(r: dict[str, Any]) -> str:
         if r["ensemble"] is not None
         else f"{r['execute']} of {r['horizon']} actions executed"
     )
+    often = "a step" if r["execute"] == 1 else f"every {r['execute']} steps"
     rows = [
         ("run", f"{r['run']}, {r['loss']}, step {r['step']:,}"),
         ("task", f"{r['task']}, {r['episodes']} starts, seeds from {r['first_seed']}"),
@@ -107,7 +108,7 @@ def text(r: dict[str, Any]) -> str:
         (
             "control",
             f"a call takes {control['call_share_of_period']:.1%} of a period of "
-            f"{control['period_ms']:.3g} ms, one call {'a step' if r['execute'] == 1 else f'every {r['execute']} steps'}",
+            f"{control['period_ms']:.3g} ms, one call {often}",
         ),
         (
             "time",
