@@ -66,13 +66,15 @@ def _sheet(films: dict[str, list[np.ndarray]], titles: dict[str, str], path: Pat
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2 * _COLUMNS, 2.3 * len(films)), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.2, rect=(0, 0, 1, 0.97))
     rows = figure.subplots(len(films), _COLUMNS, squeeze=False)
     for (name, frames), axes in zip(films.items(), rows, strict=True):
         at = np.linspace(0, len(frames) - 1, _COLUMNS).round().astype(int)
         for i, cell in zip(at, axes, strict=True):
             cell.imshow(frames[i])
             cell.set_axis_off()
-        axes[0].set_title(titles[name], loc="left", fontsize=13)
+        # No part of the layout, which would make room for the whole line in the first column.
+        axes[0].text(0, 1.05, titles[name], transform=axes[0].transAxes, fontsize=13, in_layout=False)
     figure.savefig(path, dpi=80)
 
 
