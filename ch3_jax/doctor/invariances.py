@@ -2,7 +2,7 @@ r"""What must and must not change a loss: five exact tests of check 3, none of w
 
   inputs        L(o) != L(o zeroed) and L(o) != L(o exchanged between samples)
   replication   L(batch, batch) = L(batch)
-  padding       L does not move when values behind the mask do
+  padding       L does not move when values behind the mask do, and has no gradient when all is masked
   independence  L(i', j') - L(i', j) - L(i, j') + L(i, j) = 0 for changes of two samples i and j
   pairing       over fresh batches a trained network does better with its own inputs than with exchanged ones
 
@@ -44,7 +44,7 @@ def findings(patient: Patient, b: Bench, params: PyTree) -> list[Result]:
         return []
     results = inputs(b, at) or pairing(patient, b)
     results += replication(b, params)
-    results += padding(patient, b, at)
+    results += padding(patient, b, at) or padding_trained(patient, b, params)
     results += independence(patient, b, at)
     return results
 
@@ -266,6 +266,45 @@ def padding(patient: Patient, b: Bench, at) -> list[Result]:
             )
         ]
     return [] if used or not ours else _never_masked(patient, b, mask.shape[-1])
+
+
+def padding_trained(patient: Patient, b: Bench, params) -> list[Result]:
+    """With everything masked there is nothing to learn: a gradient that is left comes from padding.
+
+    A loss that fills padded steps with zeros and counts them is deaf to the values behind the mask, and
+    trains the network to answer with zeros. A KL or a decay in the loss has a gradient too, but not by all
+    that the targets train, or next to none. Whether True means valid or padded does not matter: one is empty.
+    """
+    masks = [leaf for leaf in leaves_of(b.four) if leaf.role == "mask" and leaf.dtype == bool]
+    if len(masks) != 1:
+        return []
+    (mask,) = masks
+    program = trials.value_and_grad(b.loss)
+
+    def gradients(keep: bool):
+        batch = _with_leaf(b.four, mask.path, lambda x: np.full_like(x, keep))
+        tree = program(params, batch, jax.random.key(0))[1]
+        leaves = [np.asarray(g, np.float64) for g in jax.tree.leaves(tree)]
+        return float(np.sqrt(sum(np.sum(np.square(g)) for g in leaves))), [bool(g.any()) for g in leaves]
+
+    (small, fewer), (large, more) = sorted((gradients(True), gradients(False)), key=lambda pair: pair[0])
+    if not (np.isfinite(large) and large > 0 and small >= 0.1 * large and fewer == more):
+        return []
+    used = any(
+        not np.asarray(x).all() for batch in b.pool for x, leaf in _leaves(batch) if leaf.path == mask.path
+    )
+    return [
+        _finding(
+            "padding_counted",
+            "fault" if used else "note",
+            "gradient with everything masked",
+            small / large,
+            0.1,
+            mask.path,
+            f"With every step masked by `{mask.path}`, {small / large:.0%} of the gradient is left: padding "
+            "is trained.",
+        )
+    ]
 
 
 def _leaves(batch: PyTree):

@@ -3,7 +3,7 @@ r"""How often findings were right: what a verdict's confidence rests on.
 Counts over the tuning half of the scoreboard, by the check and severity of the findings that named the first
 cause of a diagnosis: how many diagnoses they stood behind, and how many of those named the planted cause.
 Alarms on healthy runs count as made and wrong. Few findings of one check say little by themselves, so a check
-is drawn towards all findings of its severity, and those towards ten of which half are wrong, as in other tools:
+is drawn towards all findings of its severity, and those towards ten of which half are wrong, as others have:
 
   pool = (R + 5) / (M + 10),    share = (right + 10 pool) / (made + 10)
 

@@ -235,3 +235,19 @@ def test_adam_on_the_host_is_adam():
             # optax keeps the moments of half-precision parameters in half precision; ours are better.
             slack = {"rtol": 0.1, "atol": 0.02} if name == "b" else {"rtol": 1e-5, "atol": 1e-6}
             np.testing.assert_allclose(np.float32(got[name]), np.float32(expected[name]), **slack)
+
+
+def zeros_counted(params, batch, key):
+    """A mask under a misspelt key: padded steps stand at zero, and count."""
+    filled = jnp.where(batch.mask[..., None], batch.action, 0)
+    return mse(params, batch._replace(action=filled, mask=jnp.ones_like(batch.mask)), key)
+
+
+def test_padding_that_is_filled_with_zeros_and_trained():
+    found = [r for r in check(patient(loss=zeros_counted)) if getattr(r, "cause", "") == "padding_counted"]
+    assert [r.statistic for r in found] == ["gradient with everything masked"]
+
+    def with_decay(params, batch, key):
+        return mse(params, batch, key) + 1e-4 * sum(jnp.sum(x**2) for x in jax.tree.leaves(params))
+
+    assert "padding_counted" not in causes(check(patient(loss=with_decay)))
