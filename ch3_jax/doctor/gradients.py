@@ -62,7 +62,10 @@ def check(patient: Patient) -> list[Result]:
         wrecked = any(getattr(r, "alarm", False) for r in judged) or not np.isfinite(own.walked.loss).all()
         start = b.fresh if wrecked else own.params
     pooled = pool_gradients(b, patient.params if patient.params is not None else start)
-    results += still(patient, b, pooled) + vanishing(b, pooled) + dead(b, pooled) + [noise(b, pooled)]
+    dying = dead(b, pooled)
+    if patient.params is not None and any(r.alarm for r in dying):
+        dying += died(dying[0], dead(b, pool_gradients(b, b.fresh)))
+    results += still(patient, b, pooled) + vanishing(b, pooled) + dying + [noise(b, pooled)]
     return [r for r in results if r is not None]
 
 
@@ -199,6 +202,19 @@ def dead(b: Bench, pooled: _Pooled) -> list[Result]:
             DEAD,
             name,
             sentence,
+        )
+    ]
+
+
+def died(now: Finding, before: list[Finding]) -> list[Finding]:
+    """Units that were alive at the start: it takes steps that are too large to push them out of reach."""
+    alive = max((r.value for r in before), default=0.0)
+    if alive > 0.2 * now.value:
+        return []
+    sentence = f"{alive:.0%} of them were dead at the start: training has killed them, with steps too large."
+    return [
+        _finding(
+            "rate_too_high", "warning", "share of dead units at the start", alive, 0.2, now.where, sentence
         )
     ]
 
