@@ -187,9 +187,10 @@ def test_wild_batches_are_found_and_heavy_tails_are_not():
 
 def test_units_that_training_has_killed_speak_of_the_rate_and_those_born_dead_do_not():
     """The same dead units at the end; at the start alive once, dead once."""
-    killed = [r.cause for r in check(patient(params=dead(jax.random.key(0)))) if getattr(r, "alarm", False)]
-    born = [
-        r.cause for r in check(patient(init=dead, params=dead(jax.random.key(0)))) if getattr(r, "alarm", 0)
-    ]
+    end = dead(jax.random.key(0))
+    killed, born = (
+        [r.cause for r in check(p) if getattr(r, "alarm", False)]
+        for p in (patient(params=end), patient(init=dead, params=end))
+    )
     assert "dead_units" in killed and "rate_too_high" in killed
     assert "dead_units" in born and "rate_too_high" not in born
