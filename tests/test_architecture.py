@@ -49,7 +49,9 @@ ONLY_IN = {
     "tokenizers": "tokens",
     "pypdf": "cards",
     "diptest": "doctor",
-    **dict.fromkeys(("gymnasium", "gym_pusht", "metaworld", "gym_aloha", "dm_control", "mujoco"), "evaluation"),
+    **dict.fromkeys(
+        ("gymnasium", "gym_pusht", "metaworld", "gym_aloha", "dm_control", "mujoco"), "evaluation"
+    ),
 }
 NEVER = {"tensorflow", "torch", "experiments", "matplotlib", "rich"}
 LAZY = {*ONLY_IN, "scipy"} - {"flax"}
