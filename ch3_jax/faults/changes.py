@@ -7,6 +7,7 @@ r"""Changes of code, by name: of the loss, of the optimizer, and of what happens
 Each is one mistake as it is found in code, small enough to be overlooked there.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -230,9 +231,10 @@ def _mirror_last(seen: np.ndarray, action: np.ndarray, factor: float) -> tuple[n
 
 
 def _shake(seen: np.ndarray, action: np.ndarray, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """The noise of training - dropout, exploration - is left on: `spread` of each action's own spread."""
-    noise = np.random.default_rng(len(action)).normal(size=action.shape)
-    return seen, action + spread * action.std(axis=0) * noise
+    """The noise of training - dropout, exploration - is left on, `spread` wide, new for each observation."""
+    rows = [zlib.crc32(np.ascontiguousarray(row).tobytes()) for row in seen]
+    noise = np.stack([np.random.default_rng(row).normal(size=action.shape[1]) for row in rows])
+    return seen, action + spread * noise
 
 
 def _scale_action(seen: np.ndarray, action: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:

@@ -3,10 +3,11 @@
 They are what people meet between a recording and a robot: a sensor that hangs, a data set that is mostly
 copies, a transform that differs on the robot. At first sight it placed about half of them; copies, hanging
 sensors and zeros were understood afterwards, so the next such look needs new ones. An angle that wraps in
-mid-motion is not among them: Push-T's does, policies learn from it all the same, and it is noted.
+mid-motion stays a miss: Push-T's does, and there it is noted and no alarm.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -88,12 +89,23 @@ def zero_first(run: Run, count: float) -> Run:
     return on_steps(run, change)
 
 
+def wrapped(run: Run, joints: float) -> Run:
+    """`joints` encoders whose seam lies in the middle of the motion: angles jump by 2 pi there."""
+
+    def change(steps: Steps, generator: np.random.Generator) -> Steps:
+        seen = steps.observation.copy()
+        seen[:, : round(joints)] = np.mod(seen[:, : round(joints)], 2 * math.pi)
+        return dataclasses.replace(steps, observation=seen)
+
+    return on_steps(run, change)
+
+
 def _cut(run: Run, layers: float) -> Run:
     return run._replace(changes=(*run.changes, ("cut_layers", float(layers))))
 
 
 FAULTS = (
-    Fault("H01", "shaking", "noise left on in serving", 1, "serve_mismatch", "robot", (0.2, 0.5, 1.0),
+    Fault("H01", "shaking", "noise left on in serving", 1, "serve_mismatch", "robot", (0.1, 0.25, 0.5),
           _served("shake")),
     Fault("H02", "scaling", "actions scaled in serving", 1, "stale_statistics", "robot", (0.9, 0.7, 0.4),
           _served("scale_action"), ("serve_mismatch", "unit_mix")),
@@ -109,5 +121,6 @@ FAULTS = (
           zero_first),
     Fault("H08", "cut", "layers cut off by a stop_gradient", 4, "frozen_layer", "pairs", (1, 1, 2), _cut,
           ("params_not_updated",)),
+    Fault("H09", "seam", "angles that wrap in mid-motion", 1, "angle_wrap", "robot", (1, 2, 4), wrapped),
 )  # fmt: skip
 """Faults of the field."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ch3_jax.doctor.causes import CAUSES
-from ch3_jax.faults import catalogue, healthy, of_data, of_training
+from ch3_jax.faults import catalogue, healthy, of_data, of_the_field, of_training
 from ch3_jax.faults.catalogue import FAULTS
 from ch3_jax.faults.robots import robots
 
@@ -106,3 +106,49 @@ def test_robots_move_as_described():
     np.testing.assert_allclose(delta.action[first, :6], done[:, :6] - seen[:, :6], atol=1e-5)
     with pytest.raises(Exception, match="absolute or delta"):
         robots(0, action="velocity")
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return healthy.robot(3)
+
+
+def test_faults_of_the_field_by_hand(recording):
+    """Each on one recording of 48 training episodes: what stands still, repeats, is zero or jumps."""
+    steps = recording.dataset.splits["train"]
+    rows = [slice(a, b) for a, b in zip(steps.offset[:-1], steps.offset[1:], strict=True)]
+
+    hung = of_the_field.hanging_sensor(recording, 0.25).dataset.splits["train"]
+    still = [
+        np.ptp(hung.observation[r][len(hung.observation[r]) // 2 :, :7], axis=0).max() == 0 for r in rows
+    ]
+    assert sum(still) == 12 and np.array_equal(hung.action, steps.action)
+
+    few = of_the_field.copies(recording, 0.25).dataset.splits["train"]
+    cut = zip(few.offset[:-1], few.offset[1:], strict=True)
+    assert few.episodes == 48 and len({few.action[a:b].tobytes() for a, b in cut}) == 12
+
+    zero = of_the_field.zero_first(recording, 3).dataset.splits["train"]
+    assert all(not zero.action[r][:3].any() and zero.action[r][3:].any() for r in rows)
+
+    seam = of_the_field.wrapped(recording, 1).dataset.splits["train"]
+    assert seam.observation[:, 0].min() >= 0
+    np.testing.assert_allclose(np.cos(seam.observation[:, 0]), np.cos(steps.observation[:, 0]), atol=1e-5)
+
+    old = of_the_field.old_frames(recording, 0.4).dataset.splits["train"]
+    changed = np.any(old.observation != steps.observation, axis=1).mean()
+    assert 0.2 < changed < 0.4 and np.array_equal(old.action, steps.action)
+
+
+def test_late_pictures_by_hand():
+    run = healthy.robot_camera(3)
+    steps, late = (r.dataset.splits["train"] for r in (run, of_data.late_camera(run, 2)))
+    camera = [i for i, n in enumerate(run.dataset.facts.observation_names) if n.startswith("camera")]
+    assert len(camera) == 12
+    np.testing.assert_array_equal(late.observation[2:20][:, camera], steps.observation[:18][:, camera])
+    np.testing.assert_array_equal(late.observation[:2][:, camera], steps.observation[[0, 0]][:, camera])
+    np.testing.assert_array_equal(late.observation[:, :7], steps.observation[:, :7])
+
+
+def test_what_was_looked_at_last_is_held_out():
+    assert {catalogue.half(f) for f in of_the_field.FAULTS} == {"held out"}

@@ -169,8 +169,12 @@ def test_what_stands_between_policy_and_robot_by_hand():
     np.testing.assert_allclose(served("scale_action", 0.5), 0.5 * seen[:, :2])
     np.testing.assert_allclose(served("mirror_last", 1.0), seen[:, :2] * [1, -1])
     np.testing.assert_allclose(served("degrees_in", 1.0), seen[:, :2] * [180 / np.pi, 1])
-    assert 0 < np.abs(served("shake", 0.5) - seen[:, :2]).max() < 3 * seen[:, :2].std(axis=0).max()
-    assert np.array_equal(served("shake", 0.5), served("shake", 0.5))
+    shaken = served("shake", 0.5) - seen[:, :2]
+    assert 0 < np.abs(shaken).max() < 4 * 0.5
+    assert not np.array_equal(shaken[0], shaken[1])
+    # Noise belongs to the observation: alone or in a batch, the same.
+    alone = changes.serve(policy, (("shake", 0.5),), seen[1:]) - seen[1:, :2]
+    np.testing.assert_array_equal(alone[0], shaken[1])
 
 
 def test_layers_behind_a_stop_gradient_have_no_gradient(healthy):
