@@ -7,9 +7,9 @@ dealt after the first ones, so that nothing changes its half when the catalogue 
 are all held out. The rule looks at names only, so no result can have shaped it.
 
 Held out is held out once. After the first look at that half checks were mended for averages (F08), few
-rows (G03), wild batches (D04), noisy labels (G02), sampled serving (G09) and padding (F03), and after the first
-look at the field for H04, H06 and H07: a score of theirs says that a repair works, and no more. The first looks
-are in the README; a clean one needs families that nobody has run yet.
+rows (G03), wild batches (D04), noisy labels (G02), sampled serving (G09) and padding (F03), and after the
+first look at the field for H04, H06 and H07: a score of theirs says that a repair works, and no more. The
+first looks are in the README; a clean one needs families that nobody has run yet.
 """
 
 from collections.abc import Iterator
