@@ -43,7 +43,8 @@ def write_lerobot(dataset: Dataset, folder: str | Path, *, robot_type: str = "un
       `folder`, which the project's reader opens.
 
     Raises:
-      InputError: no rate, no steps, a folder that is there or cannot be written, pyarrow missing.
+      InputError: no rate, no steps, numbers that are not finite, a folder that is there or cannot be written,
+        pyarrow missing.
     """
     common.require("pyarrow.parquet", "pyarrow", "writing LeRobot data")
     folder = Path(folder)
@@ -83,6 +84,17 @@ def _check(dataset: Dataset, folder: Path) -> None:
                 cause="pairs without time, or a set that was written before",
                 fix="write it as RLDS, or choose another folder",
             )
+    for name, part in dataset.splits.items():
+        for kind, values in (("observation", part.observation), ("action", part.action)):
+            if not np.isfinite(values).all():
+                bad = int((~np.isfinite(values)).sum())
+                raise InputError(
+                    f"{dataset.facts.name}: the {kind}s of split {name} hold numbers that are not finite",
+                    got=f"{bad:,} of {values.size:,}",
+                    expected="finite numbers: the statistics beside the data are JSON, which knows no NaN",
+                    cause="a sensor that dropped out",
+                    fix="repair or leave out those episodes first",
+                )
 
 
 def _write(dataset: Dataset, folder: Path, robot_type: str) -> None:
