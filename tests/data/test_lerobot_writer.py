@@ -1,4 +1,4 @@
-"""A LeRobot folder of the project's own: read back number for number, refused where it cannot hold the data."""
+"""The LeRobot writer: read back number for number, and refusals for data that the format cannot hold."""
 
 import dataclasses
 
