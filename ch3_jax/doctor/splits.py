@@ -97,10 +97,16 @@ def _repeated(steps: Steps) -> np.ndarray:
 
 
 def _look(steps: Steps) -> np.ndarray:
-    """(E,) uint64, equal for episodes that are equal: a hash of four rows and the length."""
+    """(E,) uint64, equal for episodes that are equal: a hash of four rows and the length.
+
+    Of millions of short ones the bits of two numbers of the first row do: it is only a first look.
+    """
     length = np.diff(steps.offset)
     if len(steps) < 16 * steps.episodes:
-        return content_hashes(steps)
+        first = steps.offset[:-1]
+        one = np.ascontiguousarray(steps.observation[first, -1], np.float32).view(np.uint32)
+        other = np.ascontiguousarray(steps.action[first, 0], np.float32).view(np.uint32)
+        return one.astype(np.uint64) << np.uint64(32) | other
     rows = steps.offset[:-1, None] + (np.array([0, 1, 2, 3])[None] * (length[:, None] - 1)) // 3
     rows = rows.reshape(-1)
     seen = np.column_stack([steps.observation[rows], np.repeat(length, 4)])
