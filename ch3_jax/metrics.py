@@ -6,7 +6,7 @@ number that the run really had.
 """
 
 import csv
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,23 @@ class Series(NamedTuple):
 
     steps: np.ndarray
     values: np.ndarray
+
+
+def columns_of(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, Series]:
+    """Rows as they are written, each with the columns that it has, as one series per column.
+
+    Args:
+      rows: (step, column -> number), in the order of the steps.
+
+    >>> columns_of([(0, {"val_loss": 2.0}), (10, {"loss": 1.5})])["loss"].steps.tolist()
+    [10]
+    """
+    columns = {}
+    for name in dict.fromkeys(name for _, values in rows for name in values):
+        pairs = [(step, values[name]) for step, values in rows if name in values]
+        steps, numbers = zip(*pairs, strict=True)
+        columns[name] = Series(np.array(steps, np.int64), np.array(numbers, np.float64))
+    return columns
 
 
 def read_csv(path: str | Path, names: Collection[str] | None = None) -> dict[str, Series]:

@@ -24,10 +24,11 @@ from ch3_jax.doctor import text
 from ch3_jax.doctor.examine import Report, examine
 from ch3_jax.doctor.from_run import patient_of
 from ch3_jax.doctor.histories import read
-from ch3_jax.doctor.history import from_rows
+from ch3_jax.doctor.history import History
 from ch3_jax.doctor.patient import Patient
 from ch3_jax.doctor.verdict import Diagnosis, diagnose
 from ch3_jax.evaluation.serve import Rebuilt
+from ch3_jax.metrics import columns_of
 from ch3_jax.objectives import Shapes
 from ch3_jax.training.update import TrainState
 from experiments.doctor_files import write
@@ -87,7 +88,7 @@ class Watch:
         now = self._clock()
         if len(self._rows) < _FEWEST_ROWS or self._spent > _SHARE * (now - self._began):
             return []
-        history = from_rows(self._rows, source="metrics.csv")
+        history = History(columns_of(self._rows), source="metrics.csv")
         curves = Patient("curves", history=history, floor=self._run.floor, declared=self._declared)
         found = [f for f in examine(curves, ON_THE_WAY).alarms if f.cause not in self._said]
         self._said |= {f.cause for f in found}

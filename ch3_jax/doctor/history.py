@@ -119,25 +119,6 @@ def from_arrays(
     return History(series, tuple(notes), source)
 
 
-def from_rows(rows: Sequence[tuple[int, Mapping[str, float]]], *, source: str = "") -> History:
-    """A history from rows as they are written, each with the columns that it has.
-
-    Args:
-      rows: (step, column -> number), in the order of the steps.
-      source: where they come from, for the report.
-
-    >>> from_rows([(0, {"val_loss": 2.0}), (10, {"loss": 1.5})]).role("loss").steps.tolist()
-    [10]
-    """
-    names = dict.fromkeys(name for _, values in rows for name in values)
-    columns = {name: [(step, values[name]) for step, values in rows if name in values] for name in names}
-    series = {
-        name: Series(np.array([s for s, _ in pairs], np.int64), np.array([v for _, v in pairs], np.float64))
-        for name, pairs in columns.items()
-    }
-    return History(series, (), source)
-
-
 def _plain(column: str) -> str:
     """A column's name in lower case, without the run's name before it (W&B) and the period after it."""
     name = column.rsplit(" - ", 1)[-1].strip().lower()

@@ -18,7 +18,7 @@ from ch3_jax.errors import InputError
 from ch3_jax.faults import changes
 from ch3_jax.faults.program import Data, Kind, Program, kind_of, program
 from ch3_jax.faults.run import Run
-from ch3_jax.metrics import Series
+from ch3_jax.metrics import Series, columns_of
 from ch3_jax.objectives import spread
 from ch3_jax.training.update import TrainState
 
@@ -121,7 +121,7 @@ def train(prepared: Ready, told: Told = lambda step, loss: None) -> Trained:
     init_key, _, run_key = _keys(run.seed)
     began = time.perf_counter()
     state = made.start(init_key, run_key, jnp.float32(run.learning_rate))
-    rows: list[dict[str, float]] = [{"step": 0, "val_loss": _validation(prepared, state)}]
+    rows = [(0, {"val_loss": _validation(prepared, state)})]
     status = "finished"
     for step in range(run.every, run.steps + 1, run.every):
         if run.reset_at is not None and step - run.every == run.reset_at:
@@ -130,12 +130,18 @@ def train(prepared: Ready, told: Told = lambda step, loss: None) -> Trained:
         state, metrics = made.advance(state, prepared.data)
         row = _row(step, jax.tree.map(np.asarray, metrics), run)
         row["val_loss"] = _validation(prepared, state)
-        rows.append(row)
+        rows.append((step, row))
         told(step, row["loss"])
         if not (np.isfinite(row["loss"]) and np.isfinite(row["gradient_norm"])):
             status = "non_finite"
             break
-    return Trained(prepared, state, _series(rows), status, time.perf_counter() - began)
+    return Trained(
+        prepared,
+        state,
+        columns_of(rows),
+        status,
+        time.perf_counter() - began,
+    )
 
 
 def act(trained: Trained) -> Callable[[np.ndarray], np.ndarray]:
@@ -197,7 +203,6 @@ def _validation(prepared: Ready, state: TrainState) -> float:
 
 def _row(step: int, metrics: Mapping[str, Any], run: Run) -> dict[str, float]:
     row = {
-        "step": step,
         "loss": float(np.mean(metrics["losses"])),
         "gradient_norm": float(np.mean(metrics["norms"])),
         "gradient_norm_max": float(np.max(metrics["norms"])),
@@ -207,15 +212,3 @@ def _row(step: int, metrics: Mapping[str, Any], run: Run) -> dict[str, float]:
     for path, norm in jax.tree.leaves_with_path(metrics["gradient_norms"]):
         row["gradient_norm/" + "/".join(str(part.key) for part in path)] = float(norm)
     return row
-
-
-def _series(rows: list[dict[str, float]]) -> dict[str, Series]:
-    names = dict.fromkeys(name for row in rows for name in row if name != "step")
-    columns = {}
-    for name in names:
-        having = [row for row in rows if name in row]
-        columns[name] = Series(
-            np.array([row["step"] for row in having], np.int64),
-            np.array([row[name] for row in having], np.float64),
-        )
-    return columns
