@@ -25,7 +25,8 @@ from ch3_jax.doctor.view import View, extremes, listing, plain
 _WIDE = 10.0
 _REACH = 100.0
 _SHIFT, _SPREAD = 0.1, 1.25
-_BATCHES = 8
+_BATCHES = 16
+_FAR = 20.0
 
 
 def stale(patient: Patient, view: View) -> Iterator[Finding]:
@@ -163,7 +164,7 @@ def _wild(rows: np.ndarray, names: list[str]) -> Iterator[Finding]:
             continue
         count, p = found
         rest = far[count] if count < len(far) else bound
-        if far[0] < 30 * rest:
+        if far[0] < _FAR * rest:
             continue
         yield Finding(
             1,
@@ -171,7 +172,7 @@ def _wild(rows: np.ndarray, names: list[str]) -> Iterator[Finding]:
             "fault",
             "largest target over the largest ordinary one",
             float(far[0] / rest),
-            30.0,
+            _FAR,
             f"action dimension {names[j]}",
             f"{count} of {len(row)} targets of {names[j]} in the first batches lie up to {far[0]:.3g} from "
             f"the median, all others within {rest:.3g}.",
