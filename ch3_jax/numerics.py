@@ -58,3 +58,12 @@ def sums_of_squares(tree: PyTree) -> PyTree:
 def tree_norm(squares: PyTree) -> Array:
     """The global norm from `sums_of_squares`."""
     return jnp.sqrt(sum(jax.tree.leaves(squares), start=jnp.float32(0)))
+
+
+def in_front(x: Array, rank: int) -> Array:
+    """`x` with leading axes of size 1 up to `rank`, so that nothing broadcasts by rank alone.
+
+    >>> in_front(jnp.zeros(3), 2).shape
+    (1, 3)
+    """
+    return jnp.reshape(x, (1,) * (rank - jnp.ndim(x)) + jnp.shape(x))

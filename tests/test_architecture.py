@@ -30,6 +30,7 @@ LEVEL = {
     "objectives": 5,
     "floors": 5,
     "training": 5,
+    "reinforcement": 6,
     "evaluation": 6,
     "doctor": 7,
     "faults": 7,

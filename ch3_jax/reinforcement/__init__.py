@@ -1,0 +1,1 @@
+"""Learning from what an environment says of the policy's own actions."""

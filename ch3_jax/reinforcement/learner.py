@@ -1,0 +1,164 @@
+r"""One iteration of an on-policy algorithm as one pure function: drive, judge, update.
+
+  rollout -> values -> advantages -> epochs x minibatches of `training.update`
+
+all in one compiled program, so that a thousand environments and their updates cost one call of Python. A
+world that is no pure function (a simulator in a process of its own) hands its rollout to `make_learn`'s.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ch3_jax.base import Array, Key, Metrics, Params
+from ch3_jax.environments.environment import Environment
+from ch3_jax.reinforcement import moments, on_policy, reports
+from ch3_jax.reinforcement.agent import Agent
+from ch3_jax.reinforcement.rollout import Lanes, Rollout, rollout, start, values
+from ch3_jax.reinforcement.settings import Settings
+from ch3_jax.reinforcement.state import (
+    Iteration,
+    LearnerState,
+    all_finite,
+    key_of,
+    looks,
+    or_before,
+    reward_scale,
+)
+from ch3_jax.training.update import TrainState, make_update
+
+
+def make_iteration(
+    environment: Environment,
+    agent: Agent,
+    optimizer: optax.GradientTransformation,
+    settings: Settings,
+    *,
+    reference: Params | None = None,
+    part_weights: Array | None = None,
+) -> Iteration:
+    """A rollout and all its updates.
+
+    Args:
+      environment, agent: who drives what.
+      optimizer: of actor and critic.
+      settings: of the algorithm.
+      reference: parameters {"actor": ...} at the other end of the leash, where `kl_cost` is above 0.
+      part_weights: see `on_policy.make_loss`.
+
+    Returns:
+      state -> (state, metrics); see `make_learn` for the metrics.
+    """
+    learn = make_learn(
+        agent, optimizer, settings, environment.shortest, reference=reference, part_weights=part_weights
+    )
+    fresh = on_policy.whole_episodes(settings)
+
+    def iteration(state: LearnerState) -> tuple[LearnerState, Metrics]:
+        of_rollout, of_starts = jax.random.split(jax.random.fold_in(key_of(state), 0))
+        shown = looks(agent, state.observations)
+        lanes = _same_starts(environment, settings, of_starts) if fresh else state.lanes
+        lanes, data = rollout(
+            environment, agent, state.params, shown, lanes, of_rollout, settings.rollout, settings.gamma
+        )
+        return learn(state, lanes, data)
+
+    return iteration
+
+
+def make_learn(
+    agent: Agent,
+    optimizer: optax.GradientTransformation,
+    settings: Settings,
+    shortest: int,
+    *,
+    reference: Params | None = None,
+    part_weights: Array | None = None,
+) -> Callable[[LearnerState, Lanes, Rollout], tuple[LearnerState, Metrics]]:
+    """What an on-policy algorithm makes of a rollout that `state`'s parameters have driven.
+
+    Args:
+      agent, optimizer, settings, reference, part_weights: as in `make_iteration`.
+      shortest: no episode is shorter; see `Environment`.
+
+    Returns:
+      (state, lanes afterwards, rollout) -> (state, metrics): () scalars, those of `reports`, and the means
+      over all updates of what the loss reports.
+    """
+    loss = on_policy.make_loss(agent, settings, part_weights=part_weights)
+    update = make_update(loss, optimizer)
+
+    def learn(state: LearnerState, lanes: Lanes, data: Rollout) -> tuple[LearnerState, Metrics]:
+        shown = looks(agent, state.observations)
+        observed = moments.join(state.observations, data.observation)
+        earned = moments.join(state.returns, data.discounted)
+        scale = reward_scale(settings, earned)
+        v_tm1, v_t = values(agent, state.params, shown, data, shortest)
+        advantage, target, mask = on_policy.advantages(settings, data, scale, v_tm1, v_t)
+        learns = (state.step >= settings.critic_warmup).astype(jnp.float32)
+        samples = on_policy.Samples(
+            seen=shown(data.observation),
+            record=data.record,
+            log_prob=data.log_prob,
+            reference=_reference(agent, reference, shown, data),
+            advantage=advantage,
+            target=target,
+            mask=mask,
+            policy_learns=jnp.broadcast_to(learns, advantage.shape),
+        )
+        of_order = jax.random.fold_in(key_of(state), 1)
+        train, reported = _epochs(update, state.train, samples, settings, of_order)
+        made = train.step - state.train.step == settings.update_epochs * settings.minibatches
+        finite = all_finite(data) & made
+        after = LearnerState(state.step + 1, train, lanes, observed, earned, state.memory)
+        return or_before(finite, after, state), {
+            **reported,
+            **reports.episodes(data),
+            **reports.rewards(data, scale),
+            **reports.targets(target, advantage),
+            "finite": finite,
+        }
+
+    return learn
+
+
+def _same_starts(environment: Environment, settings: Settings, key: Key) -> Lanes:
+    """New starts; in grpo the same for each of a group."""
+    if settings.algorithm != "grpo":
+        return start(environment, key, settings.envs, spread=False)
+    lanes = start(environment, key, settings.envs // settings.group, spread=False)
+    return jax.tree.map(lambda x: jnp.repeat(x, settings.group, axis=0), lanes)
+
+
+def _reference(agent: Agent, reference: Params | None, shown: Callable, data: Rollout) -> Array:
+    if reference is None:
+        return jnp.zeros_like(data.log_prob)
+
+    def one(step):
+        return agent.score(reference, shown(step[0]), step[1])[0]
+
+    return jax.lax.map(one, (data.observation, data.record))
+
+
+def _epochs(update, train: TrainState, samples: on_policy.Samples, settings: Settings, key: Key):
+    """All updates of an iteration; minibatches are of whole environments, drawn anew in each pass."""
+
+    def one_pass(carry, key):
+        order = jnp.reshape(jax.random.permutation(key, samples.mask.shape[1]), (settings.minibatches, -1))
+        return jax.lax.scan(one_batch, carry, order)
+
+    def one_batch(carry, chosen):
+        train, stopped = carry
+        batch = jax.tree.map(lambda x: jnp.reshape(x[:, chosen], (-1, *x.shape[2:])), samples)
+        after, metrics = update(train, batch)
+        if settings.target_kl is not None:
+            kept = train._replace(step=train.step + 1)
+            after = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), after, kept)
+            stopped = stopped | (metrics["kl_k3"] > 1.5 * settings.target_kl)
+        return (after, stopped), metrics
+
+    keys = jax.random.split(key, settings.update_epochs)
+    (train, _), metrics = jax.lax.scan(one_pass, (train, jnp.asarray(False)), keys)
+    return train, reports.over_updates(metrics)
