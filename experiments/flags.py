@@ -11,6 +11,7 @@ from absl import flags
 from experiments import shared_flags  # noqa: F401 - defines --out and --smoke
 
 LOSSES = ("ce", "mse", "l1", "huber", "gmm", "cvae", "denoising", "ddpm", "flow", "consistency", "infonce")
+BY_REWARD = ("ppo", "a2c", "reinforce", "grpo", "sac", "awr", "iql")  # see `experiments.reinforce_parts`
 SCHEDULES = ("constant", "cosine", "openpi", "lerobot", "rsqrt", "step")
 BIN_RULES = ("minmax", "quantile", "equal_mass", "rt1", "openvla", "octo")
 NORMALIZERS = (
@@ -41,8 +42,9 @@ NOISE_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 flags.DEFINE_enum(
     "loss",
     "ce",
-    LOSSES,
-    "bins: ce; numbers: mse l1 huber; laws: gmm cvae; from noise: denoising ddpm flow consistency; infonce",
+    (*LOSSES, *BY_REWARD),
+    "bins: ce; numbers: mse l1 huber; laws: gmm cvae; from noise: denoising ddpm flow consistency; infonce; "
+    "by reward: ppo a2c reinforce grpo sac awr iql",
 )
 flags.DEFINE_string(
     "data",

@@ -78,19 +78,21 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def update(self, step: int, loss: Any = None, val: Any = None) -> None:
+    def update(self, step: int, loss: Any = None, val: Any = None, **more: Any) -> None:
         """Tells where the run is; costs next to nothing, as most calls show nothing.
 
         Args:
           step: steps made so far.
           loss: training loss, any scalar; None keeps the last one.
           val: validation loss, likewise.
+          **more: other scalars, shown behind these under their names.
         """
         self._step = step
         if loss is not None:
             self._values["loss"] = loss
         if val is not None:
             self._values["val"] = val
+        self._values |= more
         now = self._clock()
         if self._first is None:
             self._first = (now, step)

@@ -20,6 +20,7 @@ from ch3_jax.data.load import load
 from ch3_jax.data.prepare import held_out
 from ch3_jax.data.shuffle import indices
 from ch3_jax.data.windows import gather, to_device
+from ch3_jax.doctor.from_reward import BY_REWARD, patient_of_rewards
 from ch3_jax.doctor.history import History
 from ch3_jax.doctor.patient import Declared, Patient
 from ch3_jax.errors import InputError
@@ -44,6 +45,8 @@ def patient_of_run(run: str | Path) -> Patient:
     """
     folder = Path(run).expanduser()
     options = _flags(folder)
+    if options.get("loss") in BY_REWARD:
+        return patient_of_rewards(folder, options)
     left_out: list[str] = []
     history = _tried(left_out, "the history", lambda: _history(folder))
     rebuilt = _tried(left_out, "the policy", lambda: serve.rebuild(folder))

@@ -110,8 +110,9 @@ def make_loss(
 
     Returns:
       The loss. Its metrics are () scalars: `policy_loss`, `entropy`, `kl_k1` and `kl_k3` of the policy that
-      acted from the one that learns, `clip_fraction`, `kl_reference`, `advantage_mean` and `advantage_std`
-      before normalising; with a critic `value_loss`, `explained_variance` (NaN where all targets are alike).
+      acted from the one that learns, `clip_fraction`, `advantage_mean` and `advantage_std` before
+      normalising; on a leash `kl_reference`, nats; with a critic `value_loss` and `explained_variance`, which
+      is NaN where all targets are alike.
     """
     clips = {"clip": settings.clip_ratio, "clip_high": settings.clip_high}
     ratio_loss = settings.algorithm in ("ppo", "grpo")
@@ -145,9 +146,10 @@ def make_loss(
         entropy = masked_mean(entropy, batch.mask)
         if settings.entropy_cost:
             total = total - settings.entropy_cost * entropy
-        kl_reference = masked_mean(jnp.sum(_k3(log_prob, batch.reference), -1), batch.mask)
+        leash = {}
         if settings.kl_cost:
-            total = total + settings.kl_cost * kl_reference
+            leash = {"kl_reference": masked_mean(jnp.sum(_k3(log_prob, batch.reference), -1), batch.mask)}
+            total = total + settings.kl_cost * leash["kl_reference"]
         moved = log_prob - batch.log_prob
         outside = losses.clipped(flat(log_prob), flat(batch.log_prob), **clips)
         mean = lambda x: masked_mean(jnp.reshape(x, log_prob.shape), batch.mask)  # noqa: E731
@@ -157,8 +159,8 @@ def make_loss(
             "kl_k1": -mean(moved),
             "kl_k3": mean(jnp.expm1(moved) - moved),
             "clip_fraction": mean(outside),
-            "kl_reference": kl_reference,
             **critic,
+            **leash,
             "advantage_mean": masked_mean(batch.advantage, batch.mask),
             "advantage_std": jnp.sqrt(
                 masked_mean(

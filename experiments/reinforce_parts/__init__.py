@@ -1,0 +1,1 @@
+"""Parts of `experiments.train` for losses that are scored by an environment."""

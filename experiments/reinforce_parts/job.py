@@ -1,0 +1,137 @@
+"""From options to everything that a run by reward is made of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ch3_jax.base import Metrics
+from ch3_jax.environments.environment import Environment, sizes
+from ch3_jax.reinforcement.build import Learner, build
+from ch3_jax.reinforcement.evaluate import make_evaluate
+from ch3_jax.reinforcement.state import LearnerState, looks
+from ch3_jax.training.loop import Plan
+from ch3_jax.training.optimizers import clipped_adamw, make_schedule
+from experiments.reinforce_parts import presets, worlds
+from experiments.reinforce_parts.flags import Options
+
+EVALUATED = 256
+_SUMS = ("episodes", "return_sum", "success_sum", "length_sum")
+
+
+class Job(NamedTuple):
+    """A run, ready to go.
+
+    Attributes:
+      environment, learner: who learns where.
+      schedule: update -> learning rate.
+      plan: when things happen, in iterations.
+      start: () -> the state before the first iteration.
+      advance: (state, iterations) -> (state, metrics).
+      evaluate: state -> metrics of whole episodes, without chance and by chance.
+    """
+
+    environment: Environment
+    learner: Learner
+    schedule: Callable
+    plan: Plan
+    start: Callable[[], LearnerState]
+    advance: Callable[[LearnerState, int], tuple[LearnerState, Metrics]]
+    evaluate: Callable[[LearnerState], Metrics]
+
+
+def build_job(options: Options) -> Job:
+    """All parts of the run, bound together; nothing is computed yet.
+
+    Args:
+      options: settled.
+
+    Raises:
+      InputError: what `presets`, `worlds` and the algorithm refuse.
+    """
+    environment = worlds.find(options.env, options.reward)
+    sizes(environment)
+    settings = presets.settings_of(options)
+    schedule = make_schedule(
+        options.schedule, options.learning_rate, steps=presets.updates_of(options), warmup=options.warmup
+    )
+    optimizer = clipped_adamw(
+        schedule,
+        clip=options.clip or None,
+        weight_decay=options.weight_decay,
+        b1=options.b1,
+        b2=options.b2,
+        eps=1e-5,
+    )
+    agent, actor = None, None
+    if options.init:
+        from experiments.reinforce_parts import clones
+
+        agent, actor = clones.load(options, environment)
+    learner = build(
+        environment,
+        settings,
+        optimizer,
+        width=options.width,
+        agent=agent,
+        actor=actor,
+        noise=options.expert_noise,
+    )
+    return Job(
+        environment=environment,
+        learner=learner,
+        schedule=schedule,
+        plan=Plan(options.steps, options.log_every, options.save_every),
+        start=lambda: learner.start(jax.random.key(options.seed)),
+        advance=_advance(learner),
+        evaluate=_evaluate(environment, learner, settings.gamma),
+    )
+
+
+def _advance(learner: Learner):
+    """(state, length) -> (state, metrics), compiled once for each length that occurs."""
+    programs = {}
+
+    def several(length: int):
+        def run(state: LearnerState):
+            state, metrics = jax.lax.scan(lambda s, _: learner.iteration(s), state, length=length)
+            good = metrics.pop("finite")
+            losses = jnp.where(good, metrics["loss"], jnp.nan)
+            norms = metrics.pop("gradient_norms")
+            return state, {
+                **{n: jnp.sum(x) if n in _SUMS else jnp.mean(x) for n, x in metrics.items()},
+                "gradient_norms": jax.tree.map(lambda x: x[-1], norms),
+                "losses": losses,
+                "norms": metrics["gradient_norm"],
+            }
+
+        return jax.jit(run, donate_argnums=0)
+
+    def advance(state: LearnerState, length: int):
+        if length not in programs:
+            programs[length] = several(length)
+        return programs[length](state)
+
+    return advance
+
+
+def _evaluate(environment: Environment, learner: Learner, gamma: float):
+    """The same starts at every evaluation, so that two of them differ by the parameters alone."""
+    drive = make_evaluate(environment, learner.agent, EVALUATED, gamma)
+
+    @jax.jit
+    def evaluate(params, observations) -> Metrics:
+        see = looks(learner.agent, observations)
+        found = {}
+        for name, by_chance in (("best", False), ("sampled", True)):
+            episodes = drive(params, see, jax.random.key(2**31 - 1), by_chance)
+            found |= {
+                f"{name}_return": jnp.mean(episodes.total),
+                f"{name}_success": jnp.mean(episodes.success),
+                f"{name}_length": jnp.mean(episodes.length.astype(jnp.float32)),
+                f"{name}_discounted": episodes.discounted,
+            }
+        return found
+
+    return lambda state: evaluate(state.params, state.observations)
