@@ -30,6 +30,7 @@ class Objective(NamedTuple):
       asked: what the smallest possible loss depends on beside the data, for `ch3_jax.floors`.
       denoiser: (params, observation (B, W, S)) -> the network as samplers see it, for losses that denoise.
       sampler: how `act` goes from noise to action, for losses that denoise.
+      logits: (params, observation (B, W, S)) -> (B, H, A, K) of the bins, for losses that classify.
     """
 
     init: Callable[[Key], Params]
@@ -41,6 +42,7 @@ class Objective(NamedTuple):
     asked: Mapping[str, Any] = {}
     denoiser: Callable[[Params, Array], Denoiser] | None = None
     sampler: Sampler | None = None
+    logits: Callable[[Params, Array], Array] | None = None
 
 
 class Shapes(NamedTuple):

@@ -46,7 +46,7 @@ def cross_entropy(shapes: Shapes, bins: tokens.Bins, *, width: int = 256, dtype=
         token = jnp.argmax(logits, -1) if key is None else jax.random.categorical(key, logits)
         return tokens.decode(bins, token)
 
-    return Objective(policy.init, loss, act, samples=True, unit="nats")
+    return Objective(policy.init, loss, act, samples=True, unit="nats", logits=policy.apply)
 
 
 def regression(

@@ -52,6 +52,7 @@ class Agent(NamedTuple):
       see: None where observations are standardised by running moments; a clone brings its own way of seeing,
         raw (N, S) -> seen.
       q: (params, seen (N, S), action (N, A) in [-1, 1]) -> (N, 2), where critics value actions.
+      part_weights: (P,) of the advantage in each part of a record (DPPO discounts early denoising steps).
     """
 
     init: Callable[[Key], Params]
@@ -63,6 +64,7 @@ class Agent(NamedTuple):
     largest_entropy: float
     see: Callable[[Array], Array] | None = None
     q: Callable[[Params, Array, Array], Array] | None = None
+    part_weights: np.ndarray | None = None
 
 
 def scratch(environment: Environment, *, width: int = 64, log_std: float = -0.5) -> Agent:

@@ -37,7 +37,6 @@ def make_iteration(
     settings: Settings,
     *,
     reference: Params | None = None,
-    part_weights: Array | None = None,
 ) -> Iteration:
     """A rollout and all its updates.
 
@@ -46,14 +45,11 @@ def make_iteration(
       optimizer: of actor and critic.
       settings: of the algorithm.
       reference: parameters {"actor": ...} at the other end of the leash, where `kl_cost` is above 0.
-      part_weights: see `on_policy.make_loss`.
 
     Returns:
       state -> (state, metrics); see `make_learn` for the metrics.
     """
-    learn = make_learn(
-        agent, optimizer, settings, environment.shortest, reference=reference, part_weights=part_weights
-    )
+    learn = make_learn(agent, optimizer, settings, environment.shortest, reference=reference)
     fresh = on_policy.whole_episodes(settings)
 
     def iteration(state: LearnerState) -> tuple[LearnerState, Metrics]:
@@ -75,19 +71,18 @@ def make_learn(
     shortest: int,
     *,
     reference: Params | None = None,
-    part_weights: Array | None = None,
 ) -> Callable[[LearnerState, Lanes, Rollout], tuple[LearnerState, Metrics]]:
     """What an on-policy algorithm makes of a rollout that `state`'s parameters have driven.
 
     Args:
-      agent, optimizer, settings, reference, part_weights: as in `make_iteration`.
+      agent, optimizer, settings, reference: as in `make_iteration`.
       shortest: no episode is shorter; see `Environment`.
 
     Returns:
       (state, lanes afterwards, rollout) -> (state, metrics): () scalars, those of `reports`, and the means
       over all updates of what the loss reports.
     """
-    loss = on_policy.make_loss(agent, settings, part_weights=part_weights)
+    loss = on_policy.make_loss(agent, settings)
     update = make_update(loss, optimizer)
 
     def learn(state: LearnerState, lanes: Lanes, data: Rollout) -> tuple[LearnerState, Metrics]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ch3_jax.base import Array, Key, Metrics, Params, PyTree
 from ch3_jax.losses import reinforcement as losses
@@ -98,15 +99,12 @@ def advantages(
     return returns - others, returns, mask
 
 
-def make_loss(
-    agent: Agent, settings: Settings, *, part_weights: Array | None = None
-) -> Callable[[Params, Samples, Key], tuple[Array, Metrics]]:
+def make_loss(agent: Agent, settings: Settings) -> Callable[[Params, Samples, Key], tuple[Array, Metrics]]:
     """(params, minibatch, key) -> (loss, metrics), for `training.update.make_update`.
 
     Args:
       agent: whose parameters learn.
       settings: which algorithm, and its numbers.
-      part_weights: (P,) of the advantage in each part of a record (DPPO discounts early denoising steps).
 
     Returns:
       The loss. Its metrics are () scalars: `policy_loss`, `entropy`, `kl_k1` and `kl_k3` of the policy that
@@ -124,8 +122,8 @@ def make_loss(
         advantage = batch.advantage
         if settings.normalize_advantage and settings.algorithm != "grpo":
             advantage = normalize_advantages(advantage, ddof=0, mask=batch.mask)
-        weights = jnp.ones(log_prob.shape[-1]) if part_weights is None else part_weights
-        each = advantage[:, None] * weights[None]
+        weights = np.ones(log_prob.shape[-1]) if agent.part_weights is None else agent.part_weights
+        each = advantage[:, None] * jnp.asarray(weights, jnp.float32)[None]
         flat = lambda x: jnp.reshape(jnp.broadcast_to(x, log_prob.shape), -1)  # noqa: E731
         if ratio_loss:
             surrogate = losses.clipped_surrogate(flat(log_prob), flat(batch.log_prob), flat(each), **clips)

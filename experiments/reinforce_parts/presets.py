@@ -48,6 +48,8 @@ _ANYWHERE: dict[str, Any] = {
     "weight_decay": 0.0, "learning_rate": 3e-4, "schedule": "cosine", "warmup": 0, "width": 64, "clip": 0.5,
     "expert_noise": 0.3, "explore": 0.1, "constant_reward": False,
 }  # fmt: skip
+# A clone is near already: fewer steps, after its new critic has learned for a few iterations.
+_FROM_A_CLONE = {"critic_warmup": 5, "explore": 1.0, "env_steps": 4_000_000}
 _ROWS = 100
 
 
@@ -59,7 +61,7 @@ def settle(options: Options) -> Options:
     """
     env = options.env or "panda_reach"
     suits = REACH[options.loss] if env.startswith("panda_reach") else {}
-    preset = {**Settings()._asdict(), **_ANYWHERE, **suits}
+    preset = {**Settings()._asdict(), **_ANYWHERE, **suits, **(_FROM_A_CLONE if options.init else {})}
     if options.steps is not None or options.env_steps is not None:
         preset.pop("steps", None)
         preset.pop("env_steps", None)

@@ -1,0 +1,145 @@
+"""Training by reward as a person meets it: runs, refusals, interruptions, clones."""
+
+import csv
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ch3_jax.doctor import from_reward
+from ch3_jax.environments.reach import REWARDS
+from ch3_jax.reinforcement.settings import ALGORITHMS, Settings
+from experiments import flags as data_flags
+from experiments.reinforce_parts import flags, presets
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    *("--loss=ppo", "--envs=32", "--rollout=4", "--minibatches=2", "--steps=24", "--log_every=2"),
+    *("--save_every=6", "--width=8", "--notensorboard"),
+)
+
+
+def command(*args):
+    return [sys.executable, "-m", "experiments.train", *map(str, args)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """The runs of this file compile the same programs: once is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("xla")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+        yield
+
+
+def run(*args, code=0):
+    done = subprocess.run(command(*args), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def summary(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, compiled_once):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return out, run(*SMALL, f"--out={out}")
+
+
+def test_names_stand_once():
+    assert data_flags.BY_REWARD == ALGORITHMS == from_reward.BY_REWARD
+    assert tuple(REWARDS) == flags.REWARDS
+    assert set(Settings._fields) - {"algorithm"} <= {f.name for f in dataclasses.fields(flags.Options)}
+    assert set(presets.REACH) == set(ALGORITHMS)
+
+
+def test_a_run_leaves_everything_behind(whole):
+    out, done = whole
+    assert {p.name for p in out.iterdir()} >= {
+        *("config.json", "metrics.csv", "curves.png", "summary.json", "checkpoints"),
+        *("report.html", "report.json", "report.txt"),
+    }
+    fields = summary(out)
+    assert fields["status"] == "finished"
+    assert fields["extra"]["env_steps"] == 24 * 32 * 4
+    assert set(fields["extra"]["evaluation"]) >= {"best_success", "sampled_success", "best_return"}
+    assert max(len(line) for line in done.stdout.splitlines() if str(out) not in line) <= 80
+    rows = list(csv.DictReader((out / "metrics.csv").open()))
+    assert [int(r["step"]) for r in rows if r["best_return"]] == [0, 6, 12, 18, 24]
+    assert [int(r["step"]) for r in rows if r["loss"]] == [*range(2, 25, 2)]
+    assert int(rows[-1]["env_steps"]) == 24 * 128
+    assert all(float(r["reward_std"]) > 0 for r in rows if r["loss"])
+
+
+def test_sigterm_saves_and_resume_ends_with_the_same_bits(whole, tmp_path):
+    args = (*SMALL, "--steps=1200", "--save_every=12")
+    run(*args, f"--out={tmp_path / 'a'}")
+    process = subprocess.Popen(
+        command(*args, f"--out={tmp_path / 'b'}"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "b/checkpoints").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the run was over before the signal came")
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "go on with: python -m experiments.train --resume" in text
+    run("--resume", f"--out={tmp_path / 'b'}")
+    assert (tmp_path / "b/metrics.csv").read_bytes() == (tmp_path / "a/metrics.csv").read_bytes()
+    assert summary(tmp_path / "b")["parameters_sha256"] == summary(tmp_path / "a")["parameters_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--loss=ppo", "--horizon=2"), "--horizon is not for"),
+        (("--loss=ce", "--gamma=0.9"), "--gamma is not for"),
+        (("--loss=ppo", "--gamma=1.5"), "[0, 1]"),
+        (("--loss=ppo", "--envs=10", "--minibatches=4"), "--envs=8"),
+        (("--loss=ppo", "--env=hopper"), "panda_reach"),
+        (("--loss=ppo", "--env=probe:value", "--reward=dense"), "--reward is for panda_reach"),
+        (("--loss=sac", "--init=runs/none"), "does not start from a run"),
+        (("--loss=ppo", "--init=runs/none"), "no checkpoint"),
+    ],
+)
+def test_refusals_fit_on_a_screen(args, words, tmp_path):
+    done = run(*args, f"--out={tmp_path / 'x'}", code=2)
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) <= 8
+    assert not (tmp_path / "x" / "config.json").exists()
+
+
+def test_a_reward_that_never_changes_ends_the_run_with_what_it_has(tmp_path):
+    out = tmp_path / "x"
+    done = run(*SMALL, "--envs=4", "--reward=sparse", f"--out={out}", code=2)
+    assert "never changes" in done.stderr
+    assert "--reward=shaped" in done.stderr
+    assert summary(out)["status"] == "failed"
+    assert 0 < summary(out)["steps"] < 24
+    assert list((out / "checkpoints").iterdir())
+    causes = {f["cause"] for f in json.loads((out / "report.json").read_text())["findings"]}
+    assert "sparse_reward" in causes or summary(out)["steps"] < 20  # too few rows to say so
+
+
+def test_a_clone_is_taught(whole, tmp_path):
+    clone, out = tmp_path / "clone", tmp_path / "taught"
+    run(
+        *("--loss=mse", "--data=panda_reach", "--pairs=2000", "--steps=40", "--width=16"),
+        *("--notensorboard", "--nodoctor", f"--out={clone}"),
+    )
+    done = run(*SMALL, "--kl_cost=0.01", f"--init={clone}", f"--out={out}")
+    assert f"from {clone}" in done.stdout
+    assert summary(out)["status"] == "finished"
+    rows = [r for r in csv.DictReader((out / "metrics.csv").open()) if r["loss"]]
+    assert all(float(r["kl_reference"]) >= 0 for r in rows)
+    refused = run(*SMALL, f"--init={out}", f"--out={tmp_path / 'again'}", code=2)
+    assert "by reward already" in refused.stderr
