@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from ch3_jax.doctor import modes, rewards, samplers, trials
+from ch3_jax.doctor import modes, policy_updates, rewards, samplers, trials
 from ch3_jax.doctor.bench import bench, missing
 from ch3_jax.doctor.finding import Finding, NotExamined, Result
 from ch3_jax.doctor.parts import part
@@ -41,7 +41,7 @@ def check(patient: Patient) -> list[Result]:
     if noisy:
         tests += [("the sampler", samplers.findings), ("sampled actions", sampled)]
     if learned:
-        tests += [("the reward", rewards.findings)]
+        tests += [("the reward", rewards.findings), ("policy updates", policy_updates.findings)]
     results: list[Result] = []
     for what, test in tests:
         try:

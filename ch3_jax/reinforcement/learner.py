@@ -29,6 +29,8 @@ from ch3_jax.reinforcement.state import (
 )
 from ch3_jax.training.update import TrainState, make_update
 
+Judge = Callable[[Settings, Rollout, Array, Array, Array], tuple[Array, Array, Array]]
+
 
 def make_iteration(
     environment: Environment,
@@ -37,6 +39,7 @@ def make_iteration(
     settings: Settings,
     *,
     reference: Params | None = None,
+    judge: Judge = on_policy.advantages,
 ) -> Iteration:
     """A rollout and all its updates.
 
@@ -45,11 +48,12 @@ def make_iteration(
       optimizer: of actor and critic.
       settings: of the algorithm.
       reference: parameters {"actor": ...} at the other end of the leash, where `kl_cost` is above 0.
+      judge: what makes advantages and targets of a rollout.
 
     Returns:
       state -> (state, metrics); see `make_learn` for the metrics.
     """
-    learn = make_learn(agent, optimizer, settings, environment.shortest, reference=reference)
+    learn = make_learn(agent, optimizer, settings, environment.shortest, reference=reference, judge=judge)
     fresh = on_policy.whole_episodes(settings)
 
     def iteration(state: LearnerState) -> tuple[LearnerState, Metrics]:
@@ -71,11 +75,12 @@ def make_learn(
     shortest: int,
     *,
     reference: Params | None = None,
+    judge: Judge = on_policy.advantages,
 ) -> Callable[[LearnerState, Lanes, Rollout], tuple[LearnerState, Metrics]]:
     """What an on-policy algorithm makes of a rollout that `state`'s parameters have driven.
 
     Args:
-      agent, optimizer, settings, reference: as in `make_iteration`.
+      agent, optimizer, settings, reference, judge: as in `make_iteration`.
       shortest: no episode is shorter; see `Environment`.
 
     Returns:
@@ -91,7 +96,7 @@ def make_learn(
         earned = moments.join(state.returns, data.discounted)
         scale = reward_scale(settings, earned)
         v_tm1, v_t = values(agent, state.params, shown, data, shortest)
-        advantage, target, mask = on_policy.advantages(settings, data, scale, v_tm1, v_t)
+        advantage, target, mask = judge(settings, data, scale, v_tm1, v_t)
         learns = (state.step >= settings.critic_warmup).astype(jnp.float32)
         samples = on_policy.Samples(
             seen=shown(data.observation),
@@ -113,6 +118,8 @@ def make_learn(
             **reports.episodes(data),
             **reports.rewards(data, scale),
             **reports.targets(target, advantage),
+            **reports.ends(data, scale, settings.gamma, target, v_t),
+            **reports.shown(samples.seen),
             "finite": finite,
         }
 

@@ -92,6 +92,7 @@ def train(options: Options, job: Job, folder: RunFolder, interrupt: Interrupt, b
         findings=tuple(notes),
         extra={
             "parameters": parameters,
+            "actions": len(job.environment.low),
             "env_steps": int(state.step) * log.per_iteration,
             "env_steps_per_second": log.rate() and log.rate() * log.per_iteration,
             "evaluation": measured,
