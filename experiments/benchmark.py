@@ -38,6 +38,7 @@ SUBJECTS = {
     "inverse": "inverse",
     "samplers": "samplers",
     "losses": "losses",
+    "ppo": "ppo",
 }
 
 _SMOKE_SECONDS = 0.05
@@ -64,7 +65,8 @@ def main(_: list[str]) -> None:
         long=f.long,
         smoke=f.smoke,
     )
-    subject = importlib.import_module(f"experiments.benchmarks.{SUBJECTS[f.what]}").records(settings)
+    module = importlib.import_module(f"experiments.benchmarks.{SUBJECTS[f.what]}")
+    subject = module.records(settings)
     with run_folder.acquire(out) as folder:
         folder.write_config({name: f[name].value for name in _FLAGS})
         records, texts = [], []
@@ -74,6 +76,8 @@ def main(_: list[str]) -> None:
             texts.append(text)
             run_folder.write_json(folder.path / "benchmark.json", {"what": f.what, "records": records})
             (folder.path / "benchmark.txt").write_text("\n".join(texts))
+        if hasattr(module, "draw"):
+            module.draw(records, folder.path / "benchmark.png")
         folder.write_summary(_summary(f.what, str(folder.path), records, time.monotonic() - start))
         print(f"written: {folder.path / 'benchmark.json'}")
 
