@@ -12,8 +12,8 @@ project:
 | vectorised | one `gymnasium.vector.VectorEnv` that steps all of them in one NumPy call |
 
 It writes where given actions lead to, then reads one number of iterations per line on stdin and answers one
-It writes where given actions lead to, then reads one number of iterations per line on stdin and answers a
-line of JSON: the iterations made, the seconds that they took by the wall and by the processor. An iteration is
+line of JSON: the iterations made, the seconds that they took by the wall and by the processor. An iteration
+is a rollout of 32 steps of all environments and 8 updates, each with an eighth of it.
 """
 
 import argparse
