@@ -1,5 +1,6 @@
 """From the name of an algorithm to all that a run needs of it."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,9 +9,11 @@ import optax
 
 from ch3_jax.base import Key, Params
 from ch3_jax.environments.environment import Environment, sizes
+from ch3_jax.errors import InputError
 from ch3_jax.reinforcement import learner, offline, sac
 from ch3_jax.reinforcement.agent import Agent, scratch
 from ch3_jax.reinforcement.settings import OFF_POLICY, ON_POLICY, Settings, require
+from ch3_jax.reinforcement.spread import AXIS, Spread
 from ch3_jax.reinforcement.state import Iteration, LearnerState, begin
 
 
@@ -23,6 +26,7 @@ class Learner(NamedTuple):
       iteration: state -> (state, metrics), not compiled.
       env_steps: of an iteration; 0 where nothing is driven.
       updates: of the parameters, in an iteration.
+      place: state, restored from a checkpoint -> the same on the devices that it belongs to.
     """
 
     agent: Agent
@@ -30,6 +34,7 @@ class Learner(NamedTuple):
     iteration: Iteration
     env_steps: int
     updates: int
+    place: Callable[[LearnerState], LearnerState] = lambda state: state
 
 
 def build(
@@ -41,6 +46,7 @@ def build(
     agent: Agent | None = None,
     actor: Params | None = None,
     noise: float = 1.0,
+    devices: int = 1,
 ) -> Learner:
     """All parts of a run.
 
@@ -52,6 +58,7 @@ def build(
       agent: who learns, for on-policy algorithms; None for one that knows nothing.
       actor: its parameters to start from; they are the other end of the leash too.
       noise: of the recorded demonstrator of awr and iql, see `offline.recording`.
+      devices: that the environments of an on-policy algorithm are spread over.
 
     Raises:
       InputError: numbers or an environment that cannot be used.
@@ -62,12 +69,21 @@ def build(
     if name in ON_POLICY:
         agent = agent or scratch(environment, width=width)
         leash = {"actor": actor} if actor is not None and settings.kl_cost else None
-        return Learner(
-            agent,
-            jax.jit(lambda key: begin(environment, agent, optimizer, settings, key, actor=actor)),
-            learner.make_iteration(environment, agent, optimizer, settings, reference=leash),
-            settings.envs * settings.rollout,
-            settings.update_epochs * settings.minibatches,
+        make = functools.partial(learner.make_iteration, environment, agent, optimizer, settings)
+        start = jax.jit(lambda key: begin(environment, agent, optimizer, settings, key, actor=actor))
+        counts = settings.envs * settings.rollout, settings.update_epochs * settings.minibatches
+        if devices == 1:
+            return Learner(agent, start, make(reference=leash), *counts)
+        spread = Spread(settings, start, devices)
+        over = spread.over(make(reference=leash, axis=AXIS))
+        return Learner(agent, lambda key: spread.place(start(key)), over, *counts, place=spread.place)
+    if devices > 1:
+        raise InputError(
+            f"--loss={name} runs on one device",
+            got=f"--devices={devices}",
+            expected="1",
+            cause="a flag left over from an on-policy run",
+            fix="leave --devices out",
         )
     if name in OFF_POLICY:
         agent = sac.soft_agent(environment, width=width)

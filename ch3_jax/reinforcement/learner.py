@@ -40,6 +40,7 @@ def make_iteration(
     *,
     reference: Params | None = None,
     judge: Judge = on_policy.advantages,
+    axis: str | None = None,
 ) -> Iteration:
     """A rollout and all its updates.
 
@@ -49,17 +50,22 @@ def make_iteration(
       settings: of the algorithm.
       reference: parameters {"actor": ...} at the other end of the leash, where `kl_cost` is above 0.
       judge: what makes advantages and targets of a rollout.
+      axis: of devices that have a share of the environments each; see `build`.
 
     Returns:
       state -> (state, metrics); see `make_learn` for the metrics.
     """
-    learn = make_learn(agent, optimizer, settings, environment.shortest, reference=reference, judge=judge)
+    learn = make_learn(
+        agent, optimizer, settings, environment.shortest, reference=reference, judge=judge, axis=axis
+    )
     fresh = on_policy.whole_episodes(settings)
 
     def iteration(state: LearnerState) -> tuple[LearnerState, Metrics]:
-        of_rollout, of_starts = jax.random.split(jax.random.fold_in(key_of(state), 0))
+        of_rollout, of_starts = jax.random.split(_own(jax.random.fold_in(key_of(state), 0), axis))
         shown = looks(agent, state.observations)
-        lanes = _same_starts(environment, settings, of_starts) if fresh else state.lanes
+        lanes = state.lanes
+        if fresh:
+            lanes = _same_starts(environment, settings, of_starts, lanes.total.shape[0])
         lanes, data = rollout(
             environment, agent, state.params, shown, lanes, of_rollout, settings.rollout, settings.gamma
         )
@@ -76,11 +82,12 @@ def make_learn(
     *,
     reference: Params | None = None,
     judge: Judge = on_policy.advantages,
+    axis: str | None = None,
 ) -> Callable[[LearnerState, Lanes, Rollout], tuple[LearnerState, Metrics]]:
     """What an on-policy algorithm makes of a rollout that `state`'s parameters have driven.
 
     Args:
-      agent, optimizer, settings, reference, judge: as in `make_iteration`.
+      agent, optimizer, settings, reference, judge, axis: as in `make_iteration`.
       shortest: no episode is shorter; see `Environment`.
 
     Returns:
@@ -88,12 +95,12 @@ def make_learn(
       over all updates of what the loss reports.
     """
     loss = on_policy.make_loss(agent, settings)
-    update = make_update(loss, optimizer)
+    update = make_update(loss, optimizer, axis=axis)
 
     def learn(state: LearnerState, lanes: Lanes, data: Rollout) -> tuple[LearnerState, Metrics]:
         shown = looks(agent, state.observations)
-        observed = moments.join(state.observations, data.observation)
-        earned = moments.join(state.returns, data.discounted)
+        observed = moments.join(state.observations, data.observation, axis)
+        earned = moments.join(state.returns, data.discounted, axis)
         scale = reward_scale(settings, earned)
         v_tm1, v_t = values(agent, state.params, shown, data, shortest)
         advantage, target, mask = judge(settings, data, scale, v_tm1, v_t)
@@ -108,29 +115,39 @@ def make_learn(
             mask=mask,
             policy_learns=jnp.broadcast_to(learns, advantage.shape),
         )
-        of_order = jax.random.fold_in(key_of(state), 1)
+        of_order = _own(jax.random.fold_in(key_of(state), 1), axis)
         train, reported = _epochs(update, state.train, samples, settings, of_order)
         made = train.step - state.train.step == settings.update_epochs * settings.minibatches
         finite = all_finite(data) & made
+        if axis is not None:  # all or none: a share that failed alone would part the devices for good
+            finite = jax.lax.pmin(finite.astype(jnp.int32), axis) > 0
         after = LearnerState(state.step + 1, train, lanes, observed, earned, state.memory)
-        return or_before(finite, after, state), {
-            **reported,
+        said = {
             **reports.episodes(data),
             **reports.rewards(data, scale),
             **reports.targets(target, advantage),
             **reports.ends(data, scale, settings.gamma, target, v_t),
             **reports.shown(samples.seen),
+        }
+        return or_before(finite, after, state), {
+            **reported,
+            **(said if axis is None else reports.of_all(said, axis)),
             "finite": finite,
         }
 
     return learn
 
 
-def _same_starts(environment: Environment, settings: Settings, key: Key) -> Lanes:
+def _own(key: Key, axis: str | None) -> Key:
+    """Each device draws its own."""
+    return key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
+
+
+def _same_starts(environment: Environment, settings: Settings, key: Key, count: int) -> Lanes:
     """New starts; in grpo the same for each of a group."""
     if settings.algorithm != "grpo":
-        return start(environment, key, settings.envs, spread=False)
-    lanes = start(environment, key, settings.envs // settings.group, spread=False)
+        return start(environment, key, count, spread=False)
+    lanes = start(environment, key, count // settings.group, spread=False)
     return jax.tree.map(lambda x: jnp.repeat(x, settings.group, axis=0), lanes)
 
 

@@ -13,6 +13,7 @@ Reference: Chan, Golub and LeVeque 1983, eq. 2.1, as in `data.moments`; Engstrom
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from ch3_jax.base import Array
@@ -35,8 +36,8 @@ def start(shape: tuple[int, ...] = ()) -> Moments:
     return Moments(jnp.float32(_NOTHING), jnp.zeros(shape, jnp.float32), jnp.ones(shape, jnp.float32))
 
 
-def join(moments: Moments, x: Array) -> Moments:
-    """The moments with a block (..., *shape) of samples more.
+def join(moments: Moments, x: Array, axis: str | None = None) -> Moments:
+    """The moments with a block (..., *shape) of samples more, of one device or of all along `axis`.
 
     >>> joined = join(start(), jnp.array([1.0, 3.0]))
     >>> round(float(joined.mean), 2), round(float(joined.variance), 2)
@@ -45,6 +46,11 @@ def join(moments: Moments, x: Array) -> Moments:
     axes = tuple(range(x.ndim - moments.mean.ndim))
     fresh = jnp.float32(x.size / max(moments.mean.size, 1))
     mean, variance = jnp.mean(x, axes), jnp.var(x, axes)
+    if axis is not None:
+        # Parts of one size: the whole's variance is the mean variance and the variance of the means.
+        own, mean = mean, jax.lax.pmean(mean, axis)
+        variance = jax.lax.pmean(variance + jnp.square(own - mean), axis)
+        fresh = fresh * jax.lax.axis_size(axis)
     count = moments.count + fresh
     delta, share = mean - moments.mean, fresh / count
     between = jnp.square(delta) * share * (moments.count / count)

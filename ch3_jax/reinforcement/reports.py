@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from ch3_jax.base import Array, Metrics
 from ch3_jax.reinforcement.rollout import Rollout
 
+SUMS = ("episodes", "return_sum", "success_sum", "length_sum")
 _ROWS = 8  # steps of a rollout, of which a quantile is taken: it sorts
 
 
@@ -102,6 +103,16 @@ def correlation(x: Array, y: Array, rows: Array | None = None) -> Array:
 
     a, b = centred(x), centred(y)
     return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a * a) * jnp.sum(b * b))
+
+
+def of_all(metrics: Metrics, axis: str) -> Metrics:
+    """Of all devices along `axis`: sums are summed, the rest is averaged over those that have it."""
+
+    own = jnp.stack([x.astype(jnp.float32) for x in metrics.values()])
+    known = jnp.isfinite(own)
+    total, count = jax.lax.psum(jnp.stack([jnp.where(known, own, 0), known.astype(jnp.float32)]), axis)
+    mean = total / jnp.where(count > 0, count, jnp.nan)
+    return {name: (total if name in SUMS else mean)[i] for i, name in enumerate(metrics)}
 
 
 def over_updates(metrics: Metrics) -> Metrics:

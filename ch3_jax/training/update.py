@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from ch3_jax.base import Array, Batch, Key, Metrics, Params
-from ch3_jax.numerics import sums_of_squares, tree_norm
+from ch3_jax.numerics import mean_over, sums_of_squares, tree_norm
 from ch3_jax.training.ema import Decay, average
 
 LossFn = Callable[[Params, Batch, Key], tuple[Array, Metrics]]
@@ -67,6 +67,7 @@ def make_update(
     ema_decay: Decay | None = None,
     accumulate: int = 1,
     skip_nonfinite: bool = False,
+    axis: str | None = None,
 ) -> Update:
     """Binds a loss and an optimizer into one pure training step.
 
@@ -77,6 +78,7 @@ def make_update(
       accumulate: micro-batches whose gradients are averaged before the one optimizer step; the
         leading axis of every leaf of the batch is divided by it. Micro-batches count alike, which
         equals one large batch where each has as many valid elements.
+      axis: of devices that each have a part of the batch; gradients, loss and metrics are averaged over it.
       skip_nonfinite: True leaves a non-finite step out and counts it, False freezes the state at it.
 
     Returns:
@@ -89,6 +91,8 @@ def make_update(
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         (loss, metrics), gradients = value_and_grad(state.params, batch, key)
+        if axis is not None:
+            loss, metrics, gradients = mean_over((loss, metrics, gradients), axis)
         squares = sums_of_squares(gradients)
         norm = tree_norm(squares)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)

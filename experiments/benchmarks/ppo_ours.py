@@ -22,17 +22,21 @@ def main() -> None:
         os.sched_setaffinity(0, {int(core) for core in arguments.cores.split(",")})
     import jax
 
+    devices = len(arguments.cores.split(",")) if arguments.cores else 1
+    jax.config.update("jax_num_cpu_devices", devices)
     from ch3_jax.environments.reach import reach
     from ch3_jax.reinforcement.build import build
     from ch3_jax.reinforcement.settings import Settings
+    from ch3_jax.reinforcement.spread import compiler_options
     from ch3_jax.training.optimizers import clipped_adamw
     from third_party.sb3_ppo import MINIBATCHES, ROLLOUT
 
     settings = Settings(
         envs=arguments.envs, rollout=ROLLOUT, update_epochs=1, minibatches=MINIBATCHES, gamma=0.95
     )
-    made = build(reach("dense"), settings, clipped_adamw(2e-3, clip=0.5, weight_decay=0.0, eps=1e-5))
-    iteration = jax.jit(made.iteration, donate_argnums=0)
+    optimizer = clipped_adamw(2e-3, clip=0.5, weight_decay=0.0, eps=1e-5)
+    made = build(reach("dense"), settings, optimizer, devices=devices)
+    iteration = jax.jit(made.iteration, donate_argnums=0, compiler_options=compiler_options())
     state, metrics = iteration(made.start(jax.random.key(0)))
     jax.block_until_ready(metrics)
     print(json.dumps({"ready": "ours", "version": f"jax {jax.__version__}"}), flush=True)

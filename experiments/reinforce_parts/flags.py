@@ -67,6 +67,7 @@ def define_flags() -> None:
     number("max_weight", None, "reward: awr and iql, largest weight of an action")
     number("expectile", None, "reward: iql")
     number("expert_noise", None, "reward: awr and iql, noise of the worst recorded episode")
+    whole("devices", None, "reward: that the environments are spread over [all; cores]", lower_bound=1)
     yes("constant_reward", None, "reward: go on although the reward never changes")
 
 
@@ -107,6 +108,7 @@ class Options:
     expectile: float | None
     expert_noise: float | None
     constant_reward: bool | None
+    devices: int | None
     learning_rate: float | None
     schedule: str | None
     warmup: int | None

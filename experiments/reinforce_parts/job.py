@@ -10,6 +10,8 @@ from ch3_jax.base import Metrics
 from ch3_jax.environments.environment import Environment, sizes
 from ch3_jax.reinforcement.build import Learner, build
 from ch3_jax.reinforcement.evaluate import make_evaluate
+from ch3_jax.reinforcement.reports import SUMS
+from ch3_jax.reinforcement.spread import compiler_options
 from ch3_jax.reinforcement.state import LearnerState, looks
 from ch3_jax.training.loop import Plan
 from ch3_jax.training.optimizers import clipped_adamw, make_schedule
@@ -17,7 +19,6 @@ from experiments.reinforce_parts import presets, worlds
 from experiments.reinforce_parts.flags import Options
 
 EVALUATED = 256
-_SUMS = ("episodes", "return_sum", "success_sum", "length_sum")
 
 
 class Job(NamedTuple):
@@ -77,6 +78,7 @@ def build_job(options: Options) -> Job:
         agent=agent,
         actor=actor,
         noise=options.expert_noise,
+        devices=options.devices,
     )
     return Job(
         environment=environment,
@@ -100,13 +102,13 @@ def _advance(learner: Learner):
             losses = jnp.where(good, metrics["loss"], jnp.nan)
             norms = metrics.pop("gradient_norms")
             return state, {
-                **{n: jnp.sum(x) if n in _SUMS else jnp.mean(x) for n, x in metrics.items()},
+                **{n: jnp.sum(x) if n in SUMS else jnp.mean(x) for n, x in metrics.items()},
                 "gradient_norms": jax.tree.map(lambda x: x[-1], norms),
                 "losses": losses,
                 "norms": metrics["gradient_norm"],
             }
 
-        return jax.jit(run, donate_argnums=0)
+        return jax.jit(run, donate_argnums=0, compiler_options=compiler_options())
 
     def advance(state: LearnerState, length: int):
         if length not in programs:

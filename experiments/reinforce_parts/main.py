@@ -1,7 +1,10 @@
 """Training by reward, from flags to an exit code."""
 
 import dataclasses
+import os
 from pathlib import Path
+
+import jax
 
 from ch3_jax import writers
 from experiments import run_folder
@@ -25,7 +28,13 @@ def main(interrupt: Interrupt, began: float) -> session.Ended:
         writers.require_wandb()  # Here, where nothing is written yet.
     before = RunFolder(Path(out), lock=-1).read_config() if options.resume else None
     options = own.options(before["flags"]) if before else options
+    # A device for each core, before anything is computed; without effect where there is an accelerator.
+    jax.config.update("jax_num_cpu_devices", options.devices or _cores())
     options = presets.settle(dataclasses.replace(options, out=str(out)))
     job = build_job(options)
     with run_folder.acquire(out, options.resume, absent="start") as folder:
         return session.train(options, job, folder, interrupt, began)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,8 +8,11 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
+
 from ch3_jax.errors import InputError
 from ch3_jax.reinforcement.settings import OFFLINE, ON_POLICY, Settings
+from ch3_jax.reinforcement.spread import most_devices
 from experiments.reinforce_parts.flags import Options
 
 _ON_POLICY = {"gamma": 0.95, "width": 64, "clip": 0.5}
@@ -96,6 +99,7 @@ def settle(options: Options) -> Options:
             cause="a sign or a unit slipped",
             fix="leave --learning_rate out: the default suits the algorithm",
         )
+    values["devices"] = _devices(Options(**values))
     if not values["explore"] > 0:
         raise InputError(
             "--explore must be above 0",
@@ -117,6 +121,13 @@ def updates_of(options: Options) -> int:
     """Updates of the parameters in the whole run, which the schedule of the rate counts."""
     each = options.update_epochs * options.minibatches if options.loss in ON_POLICY else options.updates
     return options.steps * each
+
+
+def _devices(options: Options) -> int:
+    """As many as there are, or as the environments divide over."""
+    if options.devices is not None or options.loss not in ON_POLICY:
+        return options.devices or 1
+    return most_devices(settings_of(options), jax.local_device_count())
 
 
 def _length(values: dict[str, Any]) -> int:

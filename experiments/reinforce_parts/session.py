@@ -57,7 +57,7 @@ def train(options: Options, job: Job, folder: RunFolder, interrupt: Interrupt, b
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     restored = checkpoints.restore(folder.checkpoints, state) if options.resume else None
     if restored:
-        state, notes = restored.state, [*notes, *restored.skipped]
+        state, notes = job.learner.place(restored.state), [*notes, *restored.skipped]
     print(pages.plan(options, job, parameters), flush=True)
     for note in notes:
         print(report.remark(note))
