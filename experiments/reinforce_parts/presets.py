@@ -34,8 +34,8 @@ REACH: dict[str, dict[str, Any]] = {
         "learning_rate": 3e-3, "env_steps": 16_000_000,
     },
     "sac": {
-        "gamma": 0.95, "width": 128, "clip": 0.0, "envs": 128, "rollout": 1, "updates": 4, "batch_size": 512,
-        "buffer": 131_072, "tau": 0.02, "learning_rate": 1e-3, "env_steps": 1_000_000,
+        "gamma": 0.95, "width": 64, "clip": 0.0, "envs": 64, "rollout": 1, "updates": 8, "batch_size": 256,
+        "buffer": 131_072, "tau": 0.02, "learning_rate": 2e-3, "env_steps": 512_000,
     },
     "awr": {
         "gamma": 0.95, "width": 128, "clip": 0.5, "envs": 1024, "updates": 200, "batch_size": 1024,
