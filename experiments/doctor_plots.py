@@ -123,6 +123,28 @@ def _loss_curve(figures, patient: Patient, report: Report):
     return figure
 
 
+def _reward_and_success(figures, patient: Patient, report: Report):
+    del report
+    if patient.rewards is None or not len(patient.rewards):
+        return None
+    rewards = np.asarray(patient.rewards, float)
+    returns = rewards if rewards.ndim == 1 else np.nansum(rewards.reshape(len(rewards), -1), axis=1)
+    if not np.isfinite(returns).any():
+        return None
+    figure = figures(7.2, 3.2)
+    axes = figure.subplots()
+    axes.plot(returns, color=_BLUE, label="return")
+    axes.set(xlabel="episodes, or rows of them, in the order of training", ylabel="return")
+    lines = axes.get_lines()
+    if patient.success is not None and np.isfinite(np.asarray(patient.success, float)).any():
+        other = axes.twinx()
+        (line,) = other.plot(patient.success, color=_ORANGE, label="success")
+        other.set(ylabel="success", ylim=(-0.02, 1.02))
+        lines = [*lines, line]
+    axes.legend(handles=lines)
+    return figure
+
+
 def _layer_gradients(figures, patient: Patient, report: Report):
     del report
     if patient.history is None:
@@ -250,6 +272,12 @@ _PICTURES: Sequence[tuple[str, str, Callable]] = (
         "Each logged loss pale, its moving mean dark; the floor is the lowest loss that a policy can reach. "
         "In purple: where a finding of check 6 begins and ends, and the first number that is not finite.",
         _loss_curve,
+    ),
+    (
+        "Return and success",
+        "What the run is paid for, and whether the task is done. Where the one rises and the other falls, "
+        "the reward is about something else.",
+        _reward_and_success,
     ),
     (
         "Gradients per layer",

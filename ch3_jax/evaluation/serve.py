@@ -148,6 +148,14 @@ def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuil
         )
     meta = checkpoints.load_record(folder, newest if step is None else step)
     options = meta["options"]
+    if "env_steps" in options:
+        raise InputError(
+            f"{run} was trained by reward and is not served by this function",
+            got=f"--loss={options['loss']} in {options['env']}",
+            expected="a run on data: its statistics turn observations and actions",
+            cause="a policy that sees by the running moments in its own checkpoint",
+            fix="its evaluation stands in summary.json; experiments.train --resume evaluates it again",
+        )
     if not {"observation", "action"} <= set(meta.get("statistics") or {}):
         raise InputError(
             f"{run} has no statistics of its training data",

@@ -13,6 +13,8 @@ import pytest
 
 from ch3_jax.doctor import from_reward
 from ch3_jax.environments.reach import REWARDS
+from ch3_jax.errors import InputError
+from ch3_jax.evaluation import serve
 from ch3_jax.reinforcement.settings import ALGORITHMS, Settings
 from experiments import flags as data_flags
 from experiments.reinforce_parts import flags, presets
@@ -67,6 +69,8 @@ def test_a_run_leaves_everything_behind(whole):
         *("config.json", "metrics.csv", "curves.png", "summary.json", "checkpoints"),
         *("report.html", "report.json", "report.txt"),
     }
+    with pytest.raises(InputError, match="by reward"):
+        serve.load(out)
     fields = summary(out)
     assert fields["status"] == "finished"
     assert fields["extra"]["env_steps"] == 24 * 32 * 4
