@@ -33,42 +33,49 @@ _SILENT = ("weight_decay", "clip", "width", "log_every")
 
 def define_flags() -> None:
     """The flags of this family, defined when `experiments.train` runs."""
-    number, whole, yes = flags.DEFINE_float, flags.DEFINE_integer, flags.DEFINE_bool
     flags.DEFINE_string(
         "env", None, "reward: panda_reach, panda_reach_obstacle, probe:value, ... [panda_reach]"
     )
     flags.DEFINE_enum("reward", None, REWARDS, "reward: of panda_reach [dense]")
     flags.DEFINE_string("init", None, "reward: a run of experiments.train to start from and to stay close to")
-    whole("env_steps", None, "reward: length of the run in steps of the environment", lower_bound=1)
-    whole("envs", None, "reward: environments side by side; recorded episodes of awr and iql", lower_bound=1)
-    whole("rollout", None, "reward: steps of each between two updates", lower_bound=1)
-    whole("update_epochs", None, "reward: passes over a rollout", lower_bound=1)
-    whole("minibatches", None, "reward: of a pass", lower_bound=1)
-    number("gamma", None, "reward: discount of a step")
-    number("gae_lambda", None, "reward: of the advantages")
-    number("clip_ratio", None, "reward: ppo and grpo, bound of the ratio")
-    number("clip_high", None, "reward: ppo and grpo, its upper bound [the same]")
-    number("value_cost", None, "reward: weight of the value's loss")
-    number("entropy_cost", None, "reward: weight of the entropy")
-    number("target_kl", None, "reward: ends the updates of a rollout [never]")
-    number("kl_cost", None, "reward: weight of the KL to --init [0]")
-    whole("group", None, "reward: grpo, episodes from one start", lower_bound=2)
-    yes("normalize_advantage", None, "reward: divide advantages by their deviation")
-    yes("normalize_reward", None, "reward: divide rewards by the deviation of the return")
-    yes("bootstrap", None, "reward: a time limit is followed by the value of the state reached")
-    whole(
+    flags.DEFINE_integer(
+        "env_steps", None, "reward: length of the run in steps of the environment", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "envs", None, "reward: environments side by side; recorded episodes of awr and iql", lower_bound=1
+    )
+    flags.DEFINE_integer("rollout", None, "reward: steps of each between two updates", lower_bound=1)
+    flags.DEFINE_integer("update_epochs", None, "reward: passes over a rollout", lower_bound=1)
+    flags.DEFINE_integer("minibatches", None, "reward: of a pass", lower_bound=1)
+    flags.DEFINE_float("gamma", None, "reward: discount of a step")
+    flags.DEFINE_float("gae_lambda", None, "reward: of the advantages")
+    flags.DEFINE_float("clip_ratio", None, "reward: ppo and grpo, bound of the ratio")
+    flags.DEFINE_float("clip_high", None, "reward: ppo and grpo, its upper bound [the same]")
+    flags.DEFINE_float("value_cost", None, "reward: weight of the value's loss")
+    flags.DEFINE_float("entropy_cost", None, "reward: weight of the entropy")
+    flags.DEFINE_float("target_kl", None, "reward: ends the updates of a rollout [never]")
+    flags.DEFINE_float("kl_cost", None, "reward: weight of the KL to --init [0]")
+    flags.DEFINE_integer("group", None, "reward: grpo, episodes from one start", lower_bound=2)
+    flags.DEFINE_bool("normalize_advantage", None, "reward: divide advantages by their deviation")
+    flags.DEFINE_bool("normalize_reward", None, "reward: divide rewards by the deviation of the return")
+    flags.DEFINE_bool("bootstrap", None, "reward: a time limit is followed by the value of the state reached")
+    flags.DEFINE_integer(
         "critic_warmup", None, "reward: iterations in which the critic of --init learns alone", lower_bound=0
     )
-    number("explore", None, "reward: deviation that --init explores with, in its normalised units")
-    whole("updates", None, "reward: sac, awr, iql, updates of an iteration", lower_bound=1)
-    whole("buffer", None, "reward: sac, steps that are remembered", lower_bound=1)
-    number("tau", None, "reward: sac and iql, how fast target critics follow")
-    number("temperature", None, "reward: awr and iql, beta")
-    number("max_weight", None, "reward: awr and iql, largest weight of an action")
-    number("expectile", None, "reward: iql")
-    number("expert_noise", None, "reward: awr and iql, noise of the worst recorded episode")
-    whole("devices", None, "reward: that the environments are spread over [all; cores]", lower_bound=1)
-    yes("constant_reward", None, "reward: go on although the reward never changes")
+    flags.DEFINE_float(
+        "explore", None, "reward: deviation that --init explores with, in its normalised units"
+    )
+    flags.DEFINE_integer("updates", None, "reward: sac, awr, iql, updates of an iteration", lower_bound=1)
+    flags.DEFINE_integer("buffer", None, "reward: sac, steps that are remembered", lower_bound=1)
+    flags.DEFINE_float("tau", None, "reward: sac and iql, how fast target critics follow")
+    flags.DEFINE_float("temperature", None, "reward: awr and iql, beta")
+    flags.DEFINE_float("max_weight", None, "reward: awr and iql, largest weight of an action")
+    flags.DEFINE_float("expectile", None, "reward: iql")
+    flags.DEFINE_float("expert_noise", None, "reward: awr and iql, noise of the worst recorded episode")
+    flags.DEFINE_integer(
+        "devices", None, "reward: that the environments are spread over [all; cores]", lower_bound=1
+    )
+    flags.DEFINE_bool("constant_reward", None, "reward: go on although the reward never changes")
 
 
 @dataclasses.dataclass(frozen=True)
