@@ -50,6 +50,7 @@ ONLY_IN = {
     "tokenizers": "tokens",
     "pypdf": "cards",
     "diptest": "doctor",
+    **dict.fromkeys(("gymnax", "brax"), "environments"),
     **dict.fromkeys(
         ("gymnasium", "gym_pusht", "metaworld", "gym_aloha", "dm_control", "mujoco"), "evaluation"
     ),

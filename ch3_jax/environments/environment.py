@@ -49,6 +49,7 @@ class Environment(NamedTuple):
       success: state -> () bool, judged on the last state of an episode; None where there is no such thing.
       choices: K where the action is one of K numbers 0 .. K-1 (A is 1), None where it is continuous.
       expert: (state) -> action, a demonstrator, or None.
+      starts_again: a reset costs much, so a start may come twice in one rollout.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Environment(NamedTuple):
     success: Callable[[PyTree], Array] | None = None
     choices: int | None = None
     expert: Callable[[PyTree], Array] | None = None
+    starts_again: bool = False
 
 
 class Sizes(NamedTuple):

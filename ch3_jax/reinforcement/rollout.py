@@ -111,7 +111,7 @@ def rollout(
     count = lanes.total.shape[0]
     of_agent, of_world, of_starts = jax.random.split(key, 3)
     randomness = agent.draw(of_agent, steps, count)
-    one_each = environment.shortest >= steps
+    one_each = environment.shortest >= steps or environment.starts_again
     pool = _starts(environment, of_starts, count) if one_each else None
     keys = jax.random.split(of_world, steps)
 

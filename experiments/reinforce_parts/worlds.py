@@ -1,6 +1,6 @@
 """From the name of an environment to the environment."""
 
-from ch3_jax.environments import probes
+from ch3_jax.environments import adapters, probes
 from ch3_jax.environments.environment import Environment
 from ch3_jax.environments.reach import reach
 from ch3_jax.errors import InputError
@@ -30,10 +30,13 @@ def find(name: str, reward: str | None) -> Environment:
         )
     if name.startswith("probe:"):
         return probes.probe(name.removeprefix("probe:"))
+    for package, make in (("gymnax:", adapters.gymnax), ("brax:", adapters.brax)):
+        if name.startswith(package):
+            return make(name.removeprefix(package))
     raise InputError(
         f"there is no environment {name!r} to learn in",
         got=name,
-        expected=", ".join(EMBEDDED),
+        expected=", ".join((*EMBEDDED, "gymnax:NAME", "brax:NAME")),
         cause="a misspelt name, or a simulator that can be driven (experiments.evaluate) but not learned in",
         fix="--env=panda_reach",
     )
