@@ -181,7 +181,10 @@ class _Log:
         for path, norm in jax.tree.leaves_with_path(metrics["gradient_norms"]):
             values[f"gradient_norm/{_leaf(path)}"] = float(norm)
         self.row(step, values)
-        self._moved = self._moved or values["reward_std"] > 1e-7 * max(1.0, abs(values["reward_mean"]))
+        # A reward that is always 1 says something where an episode can end early.
+        alive = values["reward_mean"] != 0 and self._job.environment.shortest < self._job.environment.steps
+        changes = values["reward_std"] > 1e-7 * max(1.0, abs(values["reward_mean"]))
+        self._moved = self._moved or alive or changes
         if not self._moved and step >= self._options.save_every:
             self.stuck = f"{values['reward_mean']:g}"
         shown = {"return": values["return"]} if episodes else {}
