@@ -109,7 +109,8 @@ def of_all(metrics: Metrics, axis: str) -> Metrics:
     """Of all devices along `axis`: sums are summed, the rest is averaged over those that have it."""
 
     own = jnp.stack([x.astype(jnp.float32) for x in metrics.values()])
-    known = jnp.isfinite(own)
+    summed = jnp.array([name in SUMS for name in metrics])
+    known = jnp.isfinite(own) | summed  # a sum of what nobody knows stays NaN
     total, count = jax.lax.psum(jnp.stack([jnp.where(known, own, 0), known.astype(jnp.float32)]), axis)
     mean = total / jnp.where(count > 0, count, jnp.nan)
     return {name: (total if name in SUMS else mean)[i] for i, name in enumerate(metrics)}

@@ -54,6 +54,10 @@ def test_sums_are_summed_and_means_leave_out_what_is_not_there():
     found = jax.vmap(lambda m: reports.of_all(m, "d"), axis_name="d")(parts)
     assert found["episodes"].tolist() == [3, 3]
     assert found["terminated_error"].tolist() == [0.5, 0.5]
+    unknown = jax.vmap(lambda m: reports.of_all(m, "d"), axis_name="d")(
+        {"success_sum": jnp.array([jnp.nan, jnp.nan])}
+    )
+    assert np.isnan(unknown["success_sum"]).all()
     tree = {"a": jnp.array([[1.0, 3.0], [5.0, 7.0]]), "b": jnp.array([0.0, 2.0])}
     mean = jax.vmap(lambda t: mean_over(t, "d"), axis_name="d")(tree)
     assert mean["a"].tolist() == [[3.0, 5.0]] * 2
