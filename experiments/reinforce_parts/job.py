@@ -10,6 +10,7 @@ from ch3_jax.base import Metrics
 from ch3_jax.environments.environment import Environment, sizes
 from ch3_jax.reinforcement.build import Learner, build
 from ch3_jax.reinforcement.evaluate import make_evaluate
+from ch3_jax.reinforcement.postmortem import explain
 from ch3_jax.reinforcement.reports import SUMS
 from ch3_jax.reinforcement.spread import compiler_options
 from ch3_jax.reinforcement.state import LearnerState, looks
@@ -17,8 +18,12 @@ from ch3_jax.training.loop import Plan
 from ch3_jax.training.optimizers import clipped_adamw, make_schedule
 from experiments.reinforce_parts import presets, worlds
 from experiments.reinforce_parts.flags import Options
+from experiments.reinforce_parts.worlds import GYMNASIUM
 
 EVALUATED = 256
+EVALUATIONS = tuple(
+    f"{how}_{what}" for how in ("best", "sampled") for what in ("return", "success", "length", "discounted")
+)
 
 
 class Job(NamedTuple):
@@ -30,7 +35,8 @@ class Job(NamedTuple):
       plan: when things happen, in iterations.
       start: () -> the state before the first iteration.
       advance: (state, iterations) -> (state, metrics).
-      evaluate: state -> metrics of whole episodes, without chance and by chance.
+      evaluate: state -> `EVALUATIONS` of whole episodes, without chance and by chance.
+      explain: state that an iteration gave back -> a sentence on what was not finite.
     """
 
     environment: Environment
@@ -40,6 +46,7 @@ class Job(NamedTuple):
     start: Callable[[], LearnerState]
     advance: Callable[[LearnerState, int], tuple[LearnerState, Metrics]]
     evaluate: Callable[[LearnerState], Metrics]
+    explain: Callable[[LearnerState], str]
 
 
 def build_job(options: Options) -> Job:
@@ -51,8 +58,6 @@ def build_job(options: Options) -> Job:
     Raises:
       InputError: what `presets`, `worlds` and the algorithm refuse.
     """
-    environment = worlds.find(options.env, options.reward)
-    sizes(environment)
     settings = presets.settings_of(options)
     schedule = make_schedule(
         options.schedule, options.learning_rate, steps=presets.updates_of(options), warmup=options.warmup
@@ -65,6 +70,12 @@ def build_job(options: Options) -> Job:
         b2=options.b2,
         eps=1e-5,
     )
+    if options.env.startswith(GYMNASIUM):
+        from experiments.reinforce_parts import host_job
+
+        return host_job.build_job(options, settings, schedule, optimizer)
+    environment = worlds.find(options.env, options.reward)
+    sizes(environment)
     agent, actor = None, None
     if options.init:
         from experiments.reinforce_parts import clones
@@ -88,7 +99,21 @@ def build_job(options: Options) -> Job:
         start=lambda: learner.start(jax.random.key(options.seed)),
         advance=_advance(learner),
         evaluate=_evaluate(environment, learner, settings.gamma),
+        explain=lambda state: explain(environment, learner.agent, settings, state),
     )
+
+
+def of_a_row(metrics: Metrics) -> Metrics:
+    """Of several iterations, leading axis K: sums, means, the last norms by leaf, and each loss and norm."""
+    metrics = dict(metrics)
+    good = metrics.pop("finite")
+    norms = metrics.pop("gradient_norms")
+    return {
+        **{n: jnp.sum(x) if n in SUMS else jnp.mean(x) for n, x in metrics.items()},
+        "gradient_norms": jax.tree.map(lambda x: x[-1], norms),
+        "losses": jnp.where(good, metrics["loss"], jnp.nan),
+        "norms": metrics["gradient_norm"],
+    }
 
 
 def _advance(learner: Learner):
@@ -98,15 +123,7 @@ def _advance(learner: Learner):
     def several(length: int):
         def run(state: LearnerState):
             state, metrics = jax.lax.scan(lambda s, _: learner.iteration(s), state, length=length)
-            good = metrics.pop("finite")
-            losses = jnp.where(good, metrics["loss"], jnp.nan)
-            norms = metrics.pop("gradient_norms")
-            return state, {
-                **{n: jnp.sum(x) if n in SUMS else jnp.mean(x) for n, x in metrics.items()},
-                "gradient_norms": jax.tree.map(lambda x: x[-1], norms),
-                "losses": losses,
-                "norms": metrics["gradient_norm"],
-            }
+            return state, of_a_row(metrics)
 
         return jax.jit(run, donate_argnums=0, compiler_options=compiler_options())
 

@@ -14,6 +14,7 @@ from ch3_jax.errors import InputError
 from ch3_jax.reinforcement.settings import OFFLINE, ON_POLICY, Settings
 from ch3_jax.reinforcement.spread import most_devices
 from experiments.reinforce_parts.flags import Options
+from experiments.reinforce_parts.worlds import GYMNASIUM
 
 _ON_POLICY = {"gamma": 0.95, "width": 64, "clip": 0.5}
 REACH: dict[str, dict[str, Any]] = {
@@ -125,7 +126,8 @@ def updates_of(options: Options) -> int:
 
 def _devices(options: Options) -> int:
     """As many as there are, or as the environments divide over."""
-    if options.devices is not None or options.loss not in ON_POLICY:
+    one = options.loss not in ON_POLICY or options.env.startswith(GYMNASIUM)
+    if options.devices is not None or one:
         return options.devices or 1
     return most_devices(settings_of(options), jax.local_device_count())
 

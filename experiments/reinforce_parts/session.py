@@ -11,7 +11,6 @@ import numpy as np
 from ch3_jax import writers
 from ch3_jax.base import Metrics
 from ch3_jax.errors import InputError
-from ch3_jax.reinforcement.postmortem import explain
 from ch3_jax.reinforcement.settings import OFFLINE
 from ch3_jax.reinforcement.state import LearnerState
 from ch3_jax.training import checkpoints
@@ -21,9 +20,9 @@ from experiments import report
 from experiments.entry import Interrupt
 from experiments.flags import MAY_DIFFER, PLACE
 from experiments.progress import Progress
-from experiments.reinforce_parts import pages, picture, presets
+from experiments.reinforce_parts import pages, picture
 from experiments.reinforce_parts.flags import Options
-from experiments.reinforce_parts.job import Job
+from experiments.reinforce_parts.job import EVALUATIONS, Job
 from experiments.run_folder import RunFolder, Summary
 
 # Sums over the episodes of a row, which are said as means.
@@ -72,8 +71,7 @@ def train(options: Options, job: Job, folder: RunFolder, interrupt: Interrupt, b
     log.close()
     status = "failed" if log.stuck else status
     if status == "non_finite":
-        reason = explain(job.environment, job.learner.agent, presets.settings_of(options), state)
-        notes.append(f"stopped: {reason}")
+        notes.append(f"stopped: {job.explain(state)}")
     picture.draw(folder.path / "metrics.csv", folder.path / "curves.png", _title(options), log.per_iteration)
     measured = {name: float(x) for name, x in job.evaluate(state).items()} if status == "finished" else {}
     summary = Summary(
@@ -139,14 +137,13 @@ class _Log:
         step = restored.step if restored else None
         shapes = jax.eval_shape(job.learner.start, jax.random.key(0))
         _, metrics = jax.eval_shape(job.learner.iteration, shapes)
-        evaluated = jax.eval_shape(job.evaluate, shapes)
         fields = [
             "env_steps",
             "loss",
             *_MEANS,
             *(n for n in sorted(metrics) if n not in (*_NOT_ROWS, "finite")),
         ]
-        fields += [*sorted(evaluated), "gradient_norm", "gradient_norm_max", "learning_rate"]
+        fields += [*EVALUATIONS, "gradient_norm", "gradient_norm_max", "learning_rate"]
         fields += [f"gradient_norm/{_leaf(p)}" for p, _ in jax.tree.leaves_with_path(shapes.params)]
         keep = restored.record["metrics_bytes"] if restored else 0
         self._csv = writers.csv_writer(folder.path / "metrics.csv", fields, keep_bytes=keep)

@@ -5,6 +5,7 @@ from ch3_jax.environments.environment import Environment
 from ch3_jax.environments.reach import reach
 from ch3_jax.errors import InputError
 
+GYMNASIUM = "gymnasium:"
 EMBEDDED = ("panda_reach", "panda_reach_obstacle", *(f"probe:{name}" for name in probes.PROBES))
 
 
@@ -36,7 +37,7 @@ def find(name: str, reward: str | None) -> Environment:
     raise InputError(
         f"there is no environment {name!r} to learn in",
         got=name,
-        expected=", ".join((*EMBEDDED, "gymnax:NAME", "brax:NAME")),
+        expected=", ".join((*EMBEDDED, "gymnax:NAME", "brax:NAME", "gymnasium:NAME")),
         cause="a misspelt name, or a simulator that can be driven (experiments.evaluate) but not learned in",
         fix="--env=panda_reach",
     )
