@@ -12,7 +12,7 @@ from experiments import shared_flags  # noqa: F401 - defines --out and --smoke
 
 LOSSES = ("ce", "mse", "l1", "huber", "gmm", "cvae", "denoising", "ddpm", "flow", "consistency", "infonce")
 BY_REWARD = ("ppo", "a2c", "reinforce", "grpo", "sac", "awr", "iql")  # see `experiments.reinforce_parts`
-SCHEDULES = ("constant", "cosine", "openpi", "lerobot", "rsqrt", "step")
+SCHEDULES = ("constant", "linear", "cosine", "openpi", "lerobot", "rsqrt", "step")
 BIN_RULES = ("minmax", "quantile", "equal_mass", "rt1", "openvla", "octo")
 NORMALIZERS = (
     *("zscore", "minmax", "quantile", "identity"),

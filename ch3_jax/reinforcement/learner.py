@@ -162,10 +162,13 @@ def _reference(agent: Agent, reference: Params | None, shown: Callable, data: Ro
 
 
 def _epochs(update, train: TrainState, samples: on_policy.Samples, settings: Settings, key: Key):
-    """All updates of an iteration; minibatches are of whole environments, drawn anew in each pass."""
+    """All updates of an iteration; minibatches are drawn anew in each pass."""
+    if settings.minibatch_of == "steps":  # Each step is taken for an environment of one.
+        samples = jax.tree.map(lambda x: jnp.reshape(x, (1, -1, *x.shape[2:])), samples)
+    count = samples.mask.shape[1]
 
     def one_pass(carry, key):
-        order = jnp.reshape(jax.random.permutation(key, samples.mask.shape[1]), (settings.minibatches, -1))
+        order = jnp.reshape(jax.random.permutation(key, count), (settings.minibatches, -1))
         return jax.lax.scan(one_batch, carry, order)
 
     def one_batch(carry, chosen):

@@ -19,7 +19,8 @@ class Settings(NamedTuple):
       envs: N, environments side by side.
       rollout: T, steps of each between two updates; whole episodes for reinforce and grpo.
       update_epochs: passes over a rollout.
-      minibatches: of each pass; whole environments go into one.
+      minibatches: of each pass.
+      minibatch_of: "environments", whole ones; or "steps", any, for few environments (slower to gather).
       gamma: discount of a step.
       gae_lambda: of the advantages.
       clip_ratio, clip_high: of the ratio; `clip_high` None for the same on both sides.
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
     target_kl: float | None = None
     kl_cost: float = 0.0
     group: int = 8
+    minibatch_of: str = "environments"
     normalize_advantage: bool = True
     normalize_reward: bool = True
     bootstrap: bool = True
@@ -122,9 +124,19 @@ def require(settings: Settings) -> Settings:
                 cause="another convention (a percentage, a horizon instead of a discount), or a sign",
                 fix=f"leave --{name} out: {getattr(Settings(), name)} is usual",
             )
+    if settings.minibatch_of not in ("environments", "steps"):
+        raise InputError(
+            f"minibatches are not made of {settings.minibatch_of!r}",
+            got=settings.minibatch_of,
+            expected="environments or steps",
+            cause="a misspelt name",
+            fix="--minibatch_of=environments",
+        )
     for name in ("minibatches", *(("group",) if settings.algorithm == "grpo" else ())):
         share = getattr(settings, name)
-        if settings.algorithm in ON_POLICY and settings.envs % share:
+        by_steps = name == "minibatches" and settings.minibatch_of == "steps"
+        count = settings.envs * (settings.rollout if by_steps else 1)
+        if settings.algorithm in ON_POLICY and count % share:
             raise InputError(
                 f"{settings.envs} environments do not divide into {share} {name}",
                 got=f"--envs={settings.envs} --{name}={share}",

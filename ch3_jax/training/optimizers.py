@@ -25,6 +25,13 @@ def _constant(peak: float, steps: int, warmup: int, end: float) -> optax.Schedul
     return optax.linear_schedule(0.0, peak, warmup) if warmup else optax.constant_schedule(peak)
 
 
+def _linear(peak: float, steps: int, warmup: int, end: float) -> optax.Schedule:
+    """Linear warm-up, then a line down to the end (CleanRL's annealing)."""
+    down = optax.linear_schedule(peak, end, max(steps - warmup, 1))
+    rise = optax.linear_schedule(0.0, peak, max(warmup, 1))
+    return optax.join_schedules([rise, down], [warmup]) if warmup else down
+
+
 def _cosine(peak: float, steps: int, warmup: int, end: float) -> optax.Schedule:
     """Linear warm-up from 0, then a half cosine over the steps that are left (Diffusion Policy, optax)."""
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, warmup + 1), end)
@@ -73,6 +80,7 @@ def _step(peak: float, steps: int, warmup: int, end: float) -> optax.Schedule:
 
 SCHEDULES = {
     "constant": _constant,
+    "linear": _linear,
     "cosine": _cosine,
     "openpi": _openpi,
     "lerobot": _lerobot,

@@ -47,6 +47,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("rollout", None, "reward: steps of each between two updates", lower_bound=1)
     flags.DEFINE_integer("update_epochs", None, "reward: passes over a rollout", lower_bound=1)
     flags.DEFINE_integer("minibatches", None, "reward: of a pass", lower_bound=1)
+    flags.DEFINE_enum("minibatch_of", None, ("environments", "steps"), "reward: steps for few environments")
     flags.DEFINE_float("gamma", None, "reward: discount of a step")
     flags.DEFINE_float("gae_lambda", None, "reward: of the advantages")
     flags.DEFINE_float("clip_ratio", None, "reward: ppo and grpo, bound of the ratio")
@@ -92,6 +93,7 @@ class Options:
     rollout: int | None
     update_epochs: int | None
     minibatches: int | None
+    minibatch_of: str | None
     gamma: float | None
     gae_lambda: float | None
     clip_ratio: float | None

@@ -97,6 +97,20 @@ def test_target_kl_ends_the_updates_of_an_iteration():
     assert 0 < moved(stopped) < 0.6 * moved(went_on)
 
 
+def test_minibatches_of_steps_see_each_step_once_in_a_pass():
+    """With a rate of nothing the loss is the mean over all steps, whatever they are cut into."""
+    losses = []
+    for cut in (
+        {"minibatch_of": "environments", "minibatches": 1},
+        {"minibatch_of": "steps", "minibatches": 8},
+    ):
+        settings = SMALL._replace(update_epochs=1, normalize_advantage=False, **cut)
+        made = build(probes.probe("policy"), settings, clipped_adamw(0.0, weight_decay=0.0), width=8)
+        _, metrics = jax.jit(made.iteration)(made.start(jax.random.key(0)))
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_a_ring_forgets_the_oldest_and_takes_nothing_bad():
     made = small("sac", buffer=48)
     state = made.start(jax.random.key(0))
@@ -150,6 +164,8 @@ def test_a_recording_without_noise_is_the_demonstrator_and_with_noise_is_worse()
         {"envs": 10, "minibatches": 4},
         {"algorithm": "grpo", "envs": 12, "minibatches": 4, "group": 8},
         {"algorithm": "pppo"},
+        {"envs": 1, "rollout": 10, "minibatches": 3, "minibatch_of": "steps"},
+        {"minibatch_of": "episodes"},
         {"expectile": 1.0},
     ],
 )
