@@ -78,11 +78,12 @@ class Driver:
                 fix=f"--envs={count}",
             )
         # The key of a rollout, as `learner.make_iteration` has it; `learn` folds its own from the same one.
-        noise = agent.draw(jax.random.fold_in(key_of(state), 0), settings.rollout, count)
+        drawn = agent.draw(jax.random.fold_in(key_of(state), 0), settings.rollout, count)
+        noise = jax.tree.map(_on_host, drawn)
         rows = []
         for t in range(settings.rollout):
-            drawn = jax.tree.map(lambda x, t=t: x[t], noise)
-            acted = self._act(state.params, state.observations, jnp.asarray(self._seen), drawn)
+            given = jax.tree.map(lambda x, t=t: x[t], noise)
+            acted = self._act(state.params, state.observations, self._seen, given)
             rows.append(self._step(acted, settings.gamma))
         data = jax.tree.map(lambda *x: np.stack(x), *rows)
         lanes = Lanes(
@@ -148,6 +149,11 @@ class Driver:
                 fix="let the wrapper change single_observation_space too",
             )
         return seen.reshape(len(seen), -1)
+
+
+def _on_host(x: Array) -> Any:
+    """Numbers as NumPy: taking a row of a device's array costs as much as a step of a policy. Keys stay."""
+    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
 
 
 def _facts(vector: Any, name: str, steps: int) -> Environment:
