@@ -2,7 +2,7 @@
 
   python third_party/brax_ppo.py inverted_pendulum --steps=2000000 --seeds=3
 
-needs brax and nothing of this project; the numbers are those of Brax's training notebook for this environment.
+needs brax and nothing of this project; the numbers are those of Brax's training notebook for this one.
 Prints the mean return of 128 evaluation episodes at the end for each seed, one line of JSON each.
 """
 

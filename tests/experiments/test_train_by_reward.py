@@ -83,6 +83,7 @@ def test_a_run_leaves_everything_behind(whole):
     assert all(float(r["reward_std"]) > 0 for r in rows if r["loss"])
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_resume_ends_with_the_same_bits(whole, tmp_path):
     args = (*SMALL, "--steps=1200", "--save_every=12")
     run(*args, f"--out={tmp_path / 'a'}")
@@ -134,6 +135,7 @@ def test_a_reward_that_never_changes_ends_the_run_with_what_it_has(tmp_path):
     assert "sparse_reward" in causes or summary(out)["steps"] < 20  # too few rows to say so
 
 
+@pytest.mark.slow
 def test_a_clone_is_taught(whole, tmp_path):
     clone, out = tmp_path / "clone", tmp_path / "taught"
     run(
