@@ -145,14 +145,16 @@ def draw(runs: dict[str, list[dict]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(13, 5), dpi=100, sharey=True)
-    for loss, many in runs.items():
+    for number, (loss, many) in enumerate(runs.items()):
         mean, half = interval(np.array([r["success"] for r in many]))
         for ax, name in zip(axes, ("seconds", "env_steps"), strict=True):
             x = np.mean([r[name] for r in many], axis=0)
             if name == "env_steps" and not x[-1]:
                 continue  # learned from a recording
-            (line,) = ax.plot(x, mean, "o-", ms=3, label=loss)
-            ax.fill_between(x, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
+            there = slice(0 if name == "seconds" else 1, None)  # 0 is on no logarithmic axis
+            low, high = (np.clip(mean + sign * half, 0, 1)[there] for sign in (-1, 1))
+            ax.plot(x[there], mean[there], "o-", ms=3, label=loss, color=f"C{number}")
+            ax.fill_between(x[there], low, high, color=f"C{number}", alpha=0.2, lw=0)
     axes[0].set(xlabel="seconds of training", ylabel="success without chance", ylim=(-0.02, 1.02))
     axes[1].set(xlabel="steps of the environment", xscale="log")
     axes[0].set_title("panda_reach, dense reward: mean and 95 % interval over seeds", loc="left")

@@ -24,11 +24,11 @@ REACH: dict[str, dict[str, Any]] = {
     },
     "a2c": {
         **_ON_POLICY, "envs": 1024, "rollout": 8, "update_epochs": 1, "minibatches": 1,
-        "learning_rate": 3e-3, "env_steps": 24_000_000,
+        "learning_rate": 2e-3, "env_steps": 24_000_000,
     },
     "reinforce": {
         **_ON_POLICY, "envs": 256, "rollout": 80, "update_epochs": 1, "minibatches": 1,
-        "learning_rate": 1e-2, "env_steps": 24_000_000,
+        "learning_rate": 3e-3, "env_steps": 24_000_000,
     },
     "grpo": {
         **_ON_POLICY, "envs": 512, "rollout": 80, "update_epochs": 2, "minibatches": 8, "group": 8,
