@@ -105,6 +105,7 @@ CAUSES = (
         "The policy has found reward that is not the task.",
         "Remove the reward's terms one by one and watch success.",
         equivalents=("reward_sign",),
+        upstream_of=("stale_normalizer",),
     ),
     Cause(
         "sparse_reward",

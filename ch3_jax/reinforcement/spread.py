@@ -4,6 +4,9 @@ Parameters, optimizer and moments stand on every device and stay alike; the lane
 N. On a CPU a device is a part of its cores: XLA computes the many small steps of a rollout on one core, so a
 share for each core is what makes two of them faster than one. What is learned depends on the number of
 devices, since minibatches are drawn within a share; the same number gives the same bits.
+
+Wait for one iteration before the next is started (`jax.block_until_ready`): the devices of a CPU share a few
+threads, and of many programs under way at once each may hold one while it waits for the other half.
 """
 
 import math

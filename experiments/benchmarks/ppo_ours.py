@@ -44,6 +44,8 @@ def main() -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
             state, metrics = iteration(state)
+            if devices > 1:
+                jax.block_until_ready(state)  # See `reinforcement.spread`.
         jax.block_until_ready((state, metrics))
         answer = {"steps": int(line), "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         print(json.dumps(answer), flush=True)

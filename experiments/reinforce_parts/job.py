@@ -130,7 +130,9 @@ def _advance(learner: Learner):
     def advance(state: LearnerState, length: int):
         if length not in programs:
             programs[length] = several(length)
-        return programs[length](state)
+        # One at a time: on a CPU, programs that speak between devices wait for one another for good when many
+        # are under way, since they share a few threads.
+        return programs[length](jax.block_until_ready(state))
 
     return advance
 

@@ -87,7 +87,7 @@ made = build(probes.probe("policy"), settings, clipped_adamw(1e-2), devices=2, w
 iteration = jax.jit(made.iteration)
 def through(state, n):
     for _ in range(n):
-        state, metrics = iteration(state)
+        state, metrics = jax.block_until_ready(iteration(state))
     return state, metrics
 straight, metrics = through(made.start(jax.random.key(0)), 4)
 half, _ = through(made.start(jax.random.key(0)), 2)
