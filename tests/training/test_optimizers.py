@@ -64,7 +64,7 @@ def test_every_schedule_is_finite_positive_and_at_most_its_peak(name, warmup):
 
 
 def test_unknown_names_and_values_say_what_is_valid():
-    with pytest.raises(InputError, match="one of constant, cosine, openpi"):
+    with pytest.raises(InputError, match="one of constant, linear, cosine"):
         make_schedule("cosin", 1e-3, steps=10)
     with pytest.raises(InputError, match="learning rate must be positive"):
         make_schedule("constant", -1.0, steps=10)
