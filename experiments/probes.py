@@ -41,7 +41,7 @@ def main(_: list[str]) -> int:
             print(_line(found), flush=True)
             first = first or (None if found.passed else name)
         if first:
-            print(f"  the first to fail is {first!r}: look at {_WHERE[first]}\n")
+            print(f"  the first to fail is {first!r}; look at\n    {_WHERE[first]}\n")
         right &= first == bug or bool(f.smoke)
     return 0 if right else 1
 
@@ -62,8 +62,8 @@ def _line(found) -> str:
     actions = "".join("-0+"[int(x) + 1] for x in found.action)
     wanted = "".join("-.+"[int(x) + 1] for x in found.expected.action)
     return (
-        f"  {found.name:<12}{'passed' if found.passed else 'FAILED':<8}value {row(found.value):<12} "
-        f"expected {row(found.expected.value):<12} action {actions:<2} expected {wanted}"
+        f"  {found.name:<12}{'passed' if found.passed else 'FAILED':<7}value {row(found.value):<12} "
+        f"wanted {row(found.expected.value):<12} action {actions:<2} wanted {wanted}"
     )
 
 
