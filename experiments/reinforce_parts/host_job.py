@@ -21,6 +21,8 @@ from experiments.reinforce_parts.job import EVALUATIONS, Job, of_a_row
 
 _ALGORITHMS = ("ppo", "a2c")
 _EPISODES = 16
+_LONGEST = 10_000
+_AT_ONCE = 64  # Steps between two looks at whether all episodes have ended.
 
 
 def build_job(options: Options, settings: Settings, schedule: Any, optimizer: Any) -> Job:
@@ -95,10 +97,10 @@ def _evaluate(name: str, options: Options, agent, settings: Settings):
         found = dict.fromkeys(EVALUATIONS, float("nan"))
         for how, who in (("best", certain), ("sampled", agent)):
             driver = Driver(_vector(name, _EPISODES, own_processes=False), name=options.env, seed=10_000)
-            apart = settings._replace(envs=_EPISODES)
+            apart = settings._replace(envs=_EPISODES, rollout=_AT_ONCE)
             totals, lengths = np.full(_EPISODES, np.nan), np.full(_EPISODES, np.nan)
             rounds = 0
-            while np.isnan(totals).any() and rounds < 100:
+            while np.isnan(totals).any() and rounds * _AT_ONCE < _LONGEST:
                 # Another key in each round, so that chance differs between them.
                 _, data = driver.rollout(who, state._replace(step=state.step + 1_000_000 + rounds), apart)
                 ended, total, length = (np.asarray(x) for x in (data.ended, data.total, data.length))

@@ -55,6 +55,7 @@ _ANYWHERE: dict[str, Any] = {
 # A clone is near already: fewer steps, after its new critic has learned for a few iterations.
 _FROM_A_CLONE = {"critic_warmup": 5, "explore": 1.0, "env_steps": 4_000_000}
 _ROWS = 100
+_HOST_ROWS = 20  # A simulator's evaluation episodes cost as much as those it trains on.
 
 
 def settle(options: Options) -> Options:
@@ -80,7 +81,8 @@ def settle(options: Options) -> Options:
     steps = _length(values)
     if options.smoke:
         steps = min(steps, 4)
-    log_every = min(values["log_every"] or max(steps // _ROWS, 1), steps)
+    rows = _HOST_ROWS if env.startswith(GYMNASIUM) else _ROWS
+    log_every = min(values["log_every"] or max(steps // rows, 1), steps)
     # Whole rows: a last short one would be another program to compile.
     steps = -(-steps // log_every) * log_every
     save_every = values["save_every"] or max(steps // 10, 1)
