@@ -68,6 +68,22 @@ def test_without_chance_a_clone_does_what_the_run_did(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_a_clone_asks_for_nothing_outside_the_bounds(loss):
+    """One normalised unit is a hundred radians per second: hardly any action fits without clipping."""
+    large = {**NORMALIZERS, "action": scaled(0.01, 7)}
+    objective = make_objective(loss, SHAPES, BINS, width=8, spread=SPREAD)
+    agent, _ = clone(
+        loss, objective, objective.init(jax.random.key(0)), large, SHAPES, reach(), bins=BINS, spread=SPREAD
+    )
+    params = agent.init(jax.random.key(1))
+    noise = jax.tree.map(lambda x: x[0], agent.draw(jax.random.key(3), 2, 5))
+    action = np.asarray(agent.act(params, jnp.ones((5, 17)), noise).action)
+    require_inside(reach(), action)
+    at_an_end = (action == reach().low) | (action == reach().high)
+    assert at_an_end.mean() > 0.5
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_clone_learns_on_its_leash(loss):
     environment = reach("dense")
     _, _, agent, actor = cloned(loss)

@@ -10,6 +10,7 @@ from ch3_jax.environments.reach import reach
 from ch3_jax.errors import InputError
 from ch3_jax.reinforcement import offline, probing, sac
 from ch3_jax.reinforcement.build import build
+from ch3_jax.reinforcement.rollout import rollout
 from ch3_jax.reinforcement.settings import ALGORITHMS, Settings, require
 from ch3_jax.training.optimizers import clipped_adamw
 
@@ -120,6 +121,19 @@ def test_a_ring_forgets_the_oldest_and_takes_nothing_bad():
         assert int(state.memory.filled) == expected
     assert int(state.memory.at) == 96 % 48
     assert set(np.asarray(state.memory.steps.observation).ravel().tolist()) == {-1.0, 1.0}
+
+
+def test_a_rollout_that_is_not_finite_moves_no_counter_of_the_ring():
+    made = small("sac", buffer=48)
+    state, _ = jax.jit(made.iteration)(made.start(jax.random.key(0)))
+    _, data = rollout(
+        probes.probe("policy"), made.agent, state.params, lambda x: x, state.lanes, jax.random.key(1), 4, 0.9
+    )
+    pushed = sac.push(state.memory, data, jnp.asarray(False))
+    assert same(pushed, state.memory)
+    moved = sac.push(state.memory, data, jnp.asarray(True))
+    assert int(moved.at) == (int(state.memory.at) + data.reward.size) % 48
+    assert int(moved.filled) == min(int(state.memory.filled) + data.reward.size, 48)
 
 
 def test_the_terms_of_sac_leave_one_another_alone():

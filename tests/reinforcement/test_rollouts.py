@@ -10,7 +10,7 @@ import pytest
 from ch3_jax.environments import probes
 from ch3_jax.environments.environment import Environment, Outcome, require_inside
 from ch3_jax.environments.reach import reach
-from ch3_jax.reinforcement import moments, on_policy
+from ch3_jax.reinforcement import moments, on_policy, reports
 from ch3_jax.reinforcement.agent import Acted, Agent, scratch, to_bounds
 from ch3_jax.reinforcement.evaluate import make_evaluate
 from ch3_jax.reinforcement.rollout import rollout, start, values
@@ -118,6 +118,27 @@ def test_a_time_limit_is_no_death_and_advantages_stop_at_ends(bootstrap):
     np.testing.assert_allclose(advantage, expected, rtol=1e-5)
     np.testing.assert_allclose(target, expected + v_tm1, rtol=1e-5)
     assert mask.all()
+
+
+def test_targets_at_ends_are_told_by_how_much_of_the_value_behind_is_missing():
+    """Targets of r alone are right where an episode died and wholly wrong where a limit cut it; and back."""
+    reward, behind = jnp.array([[1.0, 2.0, 5.0]]), jnp.array([[4.0, 8.0, 2.0]])
+    _, data = driven(counting(), 1)
+    data = data._replace(
+        reward=2 * reward,
+        terminated=jnp.array([[True, False, False]]),
+        truncated=jnp.array([[False, True, False]]),
+    )
+
+    def errors(target):
+        found = reports.ends(data, jnp.float32(2.0), 0.5, target, behind)
+        return float(found["terminated_error"]), float(found["truncated_error"])
+
+    assert errors(reward) == pytest.approx((0.0, 1.0), abs=1e-5)
+    assert errors(reward + 0.5 * behind) == pytest.approx((1.0, 0.0), abs=1e-5)
+    assert errors(reward + 0.25 * behind) == pytest.approx((0.5, 0.5), abs=1e-5)
+    alive = data._replace(terminated=jnp.zeros((1, 3), bool), truncated=jnp.zeros((1, 3), bool))
+    assert np.isnan(float(reports.ends(alive, 2.0, 0.5, reward, behind)["terminated_error"]))
 
 
 def test_grpo_gives_each_episode_its_place_in_its_group_and_counts_no_second_one():
