@@ -98,6 +98,29 @@ def test_target_kl_ends_the_updates_of_an_iteration():
     assert 0 < moved(stopped) < 0.6 * moved(went_on)
 
 
+def test_the_loss_of_an_iteration_is_the_sum_of_its_parts_and_entropy_is_paid_for():
+    made = small("ppo", entropy_cost=0.3, value_cost=0.7)
+    _, metrics = jax.jit(made.iteration)(made.start(jax.random.key(0)))
+    parts = metrics["policy_loss"] + 0.7 * metrics["value_loss"] - 0.3 * metrics["entropy"]
+    assert float(metrics["loss"]) == pytest.approx(float(parts), rel=1e-5)
+
+
+def test_awr_weighs_what_was_done_by_the_exponential_of_its_advantage():
+    """Advantages of 3 and 1 are +1 and -1 once normalised: weights e and 1/e."""
+    agent = offline.offline_agent(probes.probe("policy"), "awr", width=8)
+    params = agent.init(jax.random.key(0))
+    seen, record = jnp.array([[1.0], [-1.0]]), jnp.array([[0.5], [-0.2]])
+    nothing = jnp.zeros(2)
+    batch = offline.Recorded(
+        seen, seen, record, nothing, nothing.astype(bool), advantage=jnp.array([3.0, 1.0]), target=nothing
+    )
+    loss = offline.make_loss(agent, Settings(algorithm="awr", temperature=1.0, max_weight=20.0))
+    _, metrics = loss(params, (batch, None), None)
+    log_prob = np.asarray(agent.score(params, seen, record)[0])[:, 0]
+    expected = -(np.e * log_prob[0] + log_prob[1] / np.e) / 2
+    assert float(metrics["policy_loss"]) == pytest.approx(expected, rel=1e-4)
+
+
 def test_minibatches_of_steps_see_each_step_once_in_a_pass():
     """With a rate of nothing the loss is the mean over all steps, whatever they are cut into."""
     losses = []
