@@ -28,10 +28,10 @@ import jax.numpy as jnp
 
 from ch3_jax.base import Array, Key, Params
 from ch3_jax.errors import InputError
+from ch3_jax.policies.layers import SMALL_NORMAL, require_heads, rotate, size_of
 
 BEGIN, END = 1, 2  # Llama's ids; 0 is its unknown word and stands here for what is padded
 PADDED = 0
-_FIRST_NORMAL = nn.initializers.normal(0.02)
 _EPSILON = 1e-5  # of Llama 2's norm
 Cache = tuple[tuple[Array, Array], ...]
 
@@ -66,27 +66,6 @@ class TokenPolicy(NamedTuple):
     decode: Callable[[Params, Array, Key | None], tuple[Array, Array]]
 
 
-def rotate(x: Array, place: Array) -> Array:
-    r"""Places as rotation: numbers i and i + d/2 of a head turn by place / 10000^{2 i / d}, in float32.
-
-    Args:
-      x: (B, N, heads, d), d even.
-      place: (N,) integers.
-
-    Returns:
-      Shape and dtype of `x`; the product of two rotated vectors knows their distance alone.
-
-    >>> [round(x, 4) for x in rotate(jnp.array([[[[1.0, 0.0]]]]), jnp.array([1])).ravel().tolist()]
-    [0.5403, 0.8415]
-    """
-    half = x.shape[-1] // 2
-    rate = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = jnp.outer(place.astype(jnp.float32), rate)[None, :, None]
-    low, high = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).astype(x.dtype)
-
-
 class Block(nn.Module):
     """One of Llama's layers, over all tokens or over new ones beside a cache.
 
@@ -107,7 +86,7 @@ class Block(nn.Module):
         heads, kind = self.size.heads, {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
         def dense(features: int, name: str) -> nn.Dense:
-            return nn.Dense(features, use_bias=False, kernel_init=_FIRST_NORMAL, name=name, **kind)
+            return nn.Dense(features, use_bias=False, kernel_init=SMALL_NORMAL, name=name, **kind)
 
         def split(name: str, seen: Array) -> Array:
             return jnp.reshape(dense(self.size.width, name)(seen), (*seen.shape[:2], heads, -1))
@@ -154,13 +133,13 @@ class TokenDecoder(nn.Module):
     def setup(self):
         kind = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         width, vocabulary = self.size.width, self.vocabulary
-        self.embedding = nn.Embed(vocabulary, width, embedding_init=_FIRST_NORMAL, **kind)
+        self.embedding = nn.Embed(vocabulary, width, embedding_init=SMALL_NORMAL, **kind)
         self.projector_1 = nn.Dense(width, **kind)
         self.projector_2 = nn.Dense(width, **kind)
         block = nn.remat(Block) if self.remat else Block
         self.layers = [block(self.size, **kind) for _ in range(self.size.depth)]
         self.norm = nn.RMSNorm(_EPSILON, **kind)
-        self.head = self.param("head", _FIRST_NORMAL, (width, vocabulary), self.param_dtype)
+        self.head = self.param("head", SMALL_NORMAL, (width, vocabulary), self.param_dtype)
 
     def __call__(self, observation: Array, words: Array, whole: bool = False) -> Array:
         """(B, W, S), (B, L) -> (B, L, K), or (B, L, V) if `whole`."""
@@ -243,14 +222,7 @@ def token_decoder(
     (5, 2)
     """
     made = size_of(size, SIZES)
-    if made.width % (2 * made.heads):
-        raise InputError(
-            "The width does not divide into its heads.",
-            got=f"width {made.width}, heads {made.heads}",
-            expected="an even width for every head",
-            cause="each head takes an equal share, and turns its numbers in pairs",
-            fix=f"choose a multiple of {2 * made.heads}",
-        )
+    require_heads(made.width, made.heads, turned=True)
     if vocabulary < count + 3:
         raise InputError(
             "The vocabulary has no room for the bins.",
@@ -290,26 +262,3 @@ def token_decoder(
         scores=lambda params, observation, words: module.apply({"params": params}, observation, words),
         decode=decode,
     )
-
-
-def size_of(size, sizes):
-    """The size of a name, or the size itself.
-
-    Args:
-      size: a key of `sizes`, or one of its values.
-      sizes: name -> size.
-
-    Raises:
-      InputError: an unknown name.
-    """
-    if not isinstance(size, str):
-        return size
-    if size not in sizes:
-        raise InputError(
-            f"unknown size {size!r} of a network",
-            got=size,
-            expected="one of " + ", ".join(sizes),
-            cause="a misspelt name",
-            fix='"small" trains on two cores, "paper" is the published size',
-        )
-    return sizes[size]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ch3_jax.errors import InputError
-from ch3_jax.policies.token_decoder import END, Block, Size, rotate, token_decoder
+from ch3_jax.policies.layers import rotate
+from ch3_jax.policies.token_decoder import END, Block, Size, token_decoder
 
 quick = functools.partial(
     jax.jit,
