@@ -170,8 +170,9 @@ def denoising_transformer(
       InputError: an unknown size, a width that does not divide into heads.
 
     >>> policy = denoising_transformer((2, 14), (4, 7), "tiny")
-    >>> params = jax.jit(policy.init)(jax.random.key(0))
-    >>> jax.jit(policy.apply)(params, jnp.zeros((3, 2, 14)), jnp.zeros((3, 4, 7)), jnp.zeros(3)).shape
+    >>> params = jax.eval_shape(policy.init, jax.random.key(0))  # or the parameters: policy.init(key)
+    >>> given = jnp.zeros((3, 2, 14)), jnp.zeros((3, 4, 7)), jnp.zeros(3)
+    >>> jax.eval_shape(policy.apply, params, *given).shape
     (3, 4, 7)
     """
     made = size_of(size, SIZES)
