@@ -19,6 +19,13 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--backend", default="generalized")
     arguments = parser.parse_args()
+    import jax
+
+    # Brax 0.14 asks for a function that newer versions of jax have taken away.
+    if not hasattr(jax, "device_put_replicated"):
+        jax.device_put_replicated = lambda tree, devices: jax.tree.map(
+            lambda x: jax.numpy.stack([jax.numpy.asarray(x)] * len(devices)), tree
+        )
     from brax import envs
     from brax.training.agents.ppo import train as ppo
 

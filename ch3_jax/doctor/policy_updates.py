@@ -104,6 +104,8 @@ def _axis(patient: Patient) -> list[Result]:
     if raw is not None and np.ndim(raw) == 2:
         raw = np.asarray(raw, np.float64)
         for name, axis in (("environments", 0), ("steps", 1)):
+            if raw.shape[1 - axis] < 2:  # one mean has no variance, and says nothing
+                continue
             shares[name] = np.var(raw.mean(axis)) / max(np.var(raw), 1e-300)
     if patient.declared.loss_name == "reinforce":
         shares["steps"] = None

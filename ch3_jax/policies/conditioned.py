@@ -96,9 +96,30 @@ def conditioned_policy(
     >>> policy.apply(params, jnp.zeros((2, 1, 14)), jnp.zeros((2, 1, 7)), jnp.zeros(2)).shape
     (2, 1, 7)
     """
-    module = ConditionedPolicy(width, depth, dtype)
+    return as_conditioned(ConditionedPolicy(width, depth, dtype), observation_shape, action_shape)
+
+
+def as_conditioned(
+    module: nn.Module, observation_shape: tuple[int, int], action_shape: tuple[int, int]
+) -> Conditioned:
+    """A module of observations, noisy actions and angles as pure functions.
+
+    Args:
+      module: (B, W, S), (B, H, A), (B,) -> (B, H, A).
+      observation_shape: (W, S).
+      action_shape: (H, A).
+    """
     example = jnp.zeros((1, *observation_shape)), jnp.zeros((1, *action_shape)), jnp.zeros(1)
     return Conditioned(
         init=lambda key: module.init(key, *example)["params"],
         apply=lambda params, observation, x, angle: module.apply({"params": params}, observation, x, angle),
     )
+
+
+def step_of(angle: Array) -> Array:
+    """An angle as the number of a step in 100, for networks whose levels are steps: 0 clean, 100 pure noise.
+
+    >>> round(float(step_of(jnp.array(math.pi / 4))), 3)
+    50.0
+    """
+    return angle * (200 / math.pi)

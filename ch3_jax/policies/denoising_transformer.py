@@ -27,7 +27,6 @@ layers of width 256 with 4 heads, a horizon of 10).
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -36,6 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ch3_jax.base import Array
+from ch3_jax.policies.conditioned import as_conditioned, step_of
 from ch3_jax.policies.layers import (
     SMALL_NORMAL,
     Attention,
@@ -47,7 +47,6 @@ from ch3_jax.policies.layers import (
 )
 from ch3_jax.policies.policy import Conditioned
 
-STEPS = 100  # of the original's noise process
 _EPSILON = 1e-5  # of PyTorch's norm
 
 
@@ -128,7 +127,7 @@ class DenoisingTransformer(nn.Module):
             place = self.param(name, SMALL_NORMAL, tokens.shape[1:], self.param_dtype)
             return tokens + place[None].astype(self.dtype)
 
-        time = sinusoidal(STEPS * angle / (math.pi / 2), width)[:, None].astype(self.dtype)
+        time = sinusoidal(step_of(angle), width)[:, None].astype(self.dtype)
         seen = nn.Dense(width, name="observation", **kind)(observation)
         condition = placed(jnp.concatenate([time, seen], axis=1), "place_condition")
         condition = Feedforward(4 * width, jax.nn.mish, name="condition", **kind)(condition)
@@ -178,8 +177,4 @@ def denoising_transformer(
     made = size_of(size, SIZES)
     require_heads(made.width, made.heads)
     module = DenoisingTransformer(made, first, dtype, param_dtype, remat)
-    example = jnp.zeros((1, *observation_shape)), jnp.zeros((1, *action_shape)), jnp.zeros(1)
-    return Conditioned(
-        init=lambda key: module.init(key, *example)["params"],
-        apply=lambda params, observation, x, angle: module.apply({"params": params}, observation, x, angle),
-    )
+    return as_conditioned(module, observation_shape, action_shape)

@@ -20,6 +20,8 @@ from ch3_jax.base import Array
 from ch3_jax.errors import InputError
 
 SMALL_NORMAL = nn.initializers.normal(0.02)
+# torch.nn.Linear's own start.
+TORCH_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 LONGEST = 2 * math.pi * 10_000
 
 

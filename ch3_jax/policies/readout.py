@@ -27,7 +27,6 @@ heads of ViT-S, its base those of ViT-B; a head of 3 blocks of width 256); Dosov
 arXiv:2010.11929 (the blocks).
 """
 
-import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -35,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ch3_jax.base import Array
+from ch3_jax.policies.conditioned import as_conditioned, step_of
 from ch3_jax.policies.layers import (
     SMALL_NORMAL,
     Attention,
@@ -46,7 +46,6 @@ from ch3_jax.policies.layers import (
 )
 from ch3_jax.policies.policy import Conditioned
 
-STEPS = 100  # the level, as the number of a step
 TIME = 32  # numbers that say it
 _XAVIER = nn.initializers.xavier_uniform()
 
@@ -176,7 +175,7 @@ class Head(nn.Module):
         def dense(features: int, name: str) -> nn.Dense:
             return nn.Dense(features, kernel_init=_XAVIER, name=name, **kind)
 
-        time = sinusoidal(STEPS * angle / (math.pi / 2), TIME).astype(self.dtype)
+        time = sinusoidal(step_of(angle), TIME).astype(self.dtype)
         time = dense(TIME, "time_2")(nn.swish(dense(2 * TIME, "time_1")(time)))
         flat = jnp.reshape(x, (len(x), -1))
         z = dense(self.width, "in")(jnp.concatenate([time, read, flat.astype(self.dtype)], axis=-1))
@@ -241,8 +240,4 @@ def readout_policy(
     made = size_of(size, SIZES)
     require_heads(made.width, made.heads)
     module = Readout(made, dtype, param_dtype, remat)
-    example = jnp.zeros((1, *observation_shape)), jnp.zeros((1, *action_shape)), jnp.zeros(1)
-    return Conditioned(
-        init=lambda key: module.init(key, *example)["params"],
-        apply=lambda params, observation, x, angle: module.apply({"params": params}, observation, x, angle),
-    )
+    return as_conditioned(module, observation_shape, action_shape)

@@ -59,9 +59,15 @@ def targets(target: Array, advantage: Array) -> Metrics:
         "value_target_p95": jnp.quantile(rows[: 1 << 13], 0.95),
         "value_target_max": jnp.max(jnp.abs(target)),
         "zero_advantage": jnp.mean((advantage == 0).astype(jnp.float32)),
-        "advantage_between_envs": jnp.var(jnp.mean(advantage, 0)) / jnp.var(advantage),
-        "advantage_between_steps": jnp.var(jnp.mean(advantage, 1)) / jnp.var(advantage),
+        "advantage_between_envs": _between(advantage, 0),
+        "advantage_between_steps": _between(advantage, 1),
     }
+
+
+def _between(x: Array, axis: int) -> Array:
+    """Share of the variance that lies between the means along an axis; NaN where there is but one mean."""
+    means = jnp.mean(x, axis)
+    return jnp.var(means) / jnp.var(x) if len(means) > 1 else jnp.float32(jnp.nan)
 
 
 def ends(data: Rollout, scale: Array, gamma: float, target: Array, v_t: Array) -> Metrics:

@@ -70,6 +70,14 @@ def test_what_is_no_fault():
     assert causes({"truncated_error": np.r_[1.0, np.full(ROWS - 1, np.nan)]}) == []
 
 
+def test_one_environment_has_nothing_to_be_compared_with():
+    alone = np.random.default_rng(0).normal(size=(64, 1))
+    missing = {"advantage_between_envs": None, "advantage_between_steps": None}
+    assert causes({**missing, "advantages": alone}) == []
+    assert causes({**missing, "advantages": alone.T}) == []
+    assert causes({"advantage_between_envs": np.full(ROWS, np.nan)}) == []
+
+
 def test_advantages_as_they_are_answer_too():
     raw = np.random.default_rng(0).normal(size=(32, 64)) + np.random.default_rng(1).normal(size=64)
     missing = {"advantage_between_envs": None, "advantage_between_steps": None}

@@ -141,6 +141,16 @@ def test_targets_at_ends_are_told_by_how_much_of_the_value_behind_is_missing():
     assert np.isnan(float(reports.ends(alive, 2.0, 0.5, reward, behind)["terminated_error"]))
 
 
+def test_the_share_between_environments_needs_two_of_them():
+    advantage = jnp.array([[1.0, 3.0], [1.0, 3.0]])
+    found = reports.targets(advantage, advantage)
+    assert float(found["advantage_between_envs"]) == pytest.approx(1.0)
+    assert float(found["advantage_between_steps"]) == 0.0
+    alone = reports.targets(advantage[:, 1:], advantage[:, :1] + jnp.array([[0.0], [1.0]]))
+    assert np.isnan(float(alone["advantage_between_envs"]))
+    assert float(alone["advantage_between_steps"]) == pytest.approx(1.0)
+
+
 def test_grpo_gives_each_episode_its_place_in_its_group_and_counts_no_second_one():
     settings = Settings(algorithm="grpo", gamma=1.0, group=3)
     _, data = driven(counting(), 7, count=6)
