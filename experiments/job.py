@@ -112,7 +112,12 @@ def rehearse(options: Options) -> None:
     """Builds the objective for one number, to refuse what cannot be built before any data is read."""
     one = Spread(np.zeros(1, np.float32), np.ones(1, np.float32), 1.0)
     make_objective(
-        options.loss, Shapes(1, 1, 1, 1), tokens.uniform([0.0], [1.0], 2), spread=one, **options.of_loss()
+        options.loss,
+        Shapes(options.window, 1, options.horizon, 1),
+        tokens.uniform([0.0], [1.0], 2),
+        network=options.network,
+        spread=one,
+        **options.of_loss(),
     )
 
 
@@ -213,6 +218,7 @@ def build(options: Options, data: Prepared) -> Job:
         bins,
         width=options.width,
         dtype=jnp.dtype(options.dtype),
+        network=options.network,
         spread=where_actions,
         **options.of_loss(),
     )

@@ -21,6 +21,7 @@ from ch3_jax.data.statistics import Statistics, from_json
 from ch3_jax.errors import InputError
 from ch3_jax.noise.denoiser import Denoiser, require_same
 from ch3_jax.objectives import Objective, Shapes, make_objective, options_of, spread
+from ch3_jax.policies.networks import MLP
 from ch3_jax.tokens.bins import Bins
 from ch3_jax.training import checkpoints
 from ch3_jax.training.optimizers import clipped_adamw
@@ -82,7 +83,8 @@ def record(
     """What a checkpoint must hold beside the parameters, as plain JSON.
 
     Args:
-      options: the run's flags; `loss normalize window horizon width dtype ema` and those of the loss are read
+      options: the run's flags; `loss normalize window horizon width network
+        dtype ema` and those of the loss are read
         again.
       observation, action: statistics of the training data.
       bins: of the normalised actions, or None.
@@ -180,6 +182,7 @@ def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuil
         bins,
         width=options["width"],
         dtype=jnp.dtype(options["dtype"]),
+        network=options.get("network", MLP),
         spread=spread(statistics["action"], normalizers["action"]),
     )
     trained = {n: options[n] for n in options_of(options["loss"]) if options.get(n) is not None}

@@ -39,7 +39,7 @@ from ch3_jax.noise.processes import Process
 from ch3_jax.noise.samplers import Sampler, make_sampler, sample
 from ch3_jax.numerics import masked_mean
 from ch3_jax.objectives.objective import Objective, Shapes, Spread
-from ch3_jax.policies.conditioned import conditioned_policy
+from ch3_jax.policies import networks
 from ch3_jax.policies.policy import Conditioned
 from ch3_jax.probability.floors_denoising import Levels
 
@@ -53,6 +53,7 @@ def denoising(
     *,
     width: int = 256,
     dtype=jnp.float32,
+    network: str = networks.MLP,
     spread: Spread | None = None,
     prediction: str = "eps",
     sigma_max: float = 1.0,
@@ -64,7 +65,7 @@ def denoising(
     Args:
       shapes: what the network must fit.
       bins: not looked at.
-      width, dtype: of the network.
+      width, dtype, network: see `policies.networks`.
       spread: where the actions lie; None neither clips nor widens the start.
       prediction: eps or x0.
       sigma_max: at the chapter's 1 the noisiest action still holds half of its variance as signal, and no
@@ -75,7 +76,7 @@ def denoising(
     std = 1.0 if spread is None else spread.std
     process = processes.denoising(sigma_max=sigma_max, data_std=std)
     steps = steps_of(sampler, sampling_steps, 20)
-    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype)
+    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, network)
 
 
 def ddpm(
@@ -84,6 +85,7 @@ def ddpm(
     *,
     width: int = 256,
     dtype=jnp.float32,
+    network: str = networks.MLP,
     spread: Spread | None = None,
     prediction: str = "eps",
     noise_schedule: str = "squaredcos_cap_v2",
@@ -99,7 +101,7 @@ def ddpm(
     Args:
       shapes: what the network must fit.
       bins: not looked at.
-      width, dtype: of the network.
+      width, dtype, network: see `policies.networks`.
       spread: where the actions lie; None does not clip.
       prediction: eps, x0 or v.
       noise_schedule, noise_steps: of `noise.schedules`.
@@ -116,7 +118,7 @@ def ddpm(
     steps = steps_of(sampler, sampling_steps, min(20, noise_steps))
     if min_snr is not None:  # refused here, not in the first step
         self_supervised.min_snr_weight(jnp.ones(()), min_snr, prediction)
-    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, min_snr)
+    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, network, min_snr)
 
 
 def flow(
@@ -125,6 +127,7 @@ def flow(
     *,
     width: int = 256,
     dtype=jnp.float32,
+    network: str = networks.MLP,
     spread: Spread | None = None,
     prediction: str = "velocity",
     time_law: str = "uniform",
@@ -137,7 +140,7 @@ def flow(
     Args:
       shapes: what the network must fit.
       bins: not looked at.
-      width, dtype: of the network.
+      width, dtype, network: see `policies.networks`.
       spread: where the actions lie; None does not clip.
       prediction: velocity, x0, eps or v.
       time_law: uniform, pi0_beta or logit_normal, of the share of noise.
@@ -147,7 +150,7 @@ def flow(
     del bins
     process = paths.linear_path(time_direction, time_law=time_law)
     steps = steps_of(sampler, sampling_steps, 10)
-    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype)
+    return _bound(shapes, process, prediction, sampler, steps, spread, width, dtype, network)
 
 
 def angle(mix: Mix) -> Array:
@@ -254,12 +257,13 @@ def _bound(
     spread: Spread | None,
     width: int,
     dtype,
+    network: str,
     gamma: float | None = None,
 ) -> Objective:
     """Policy, process and sampler as an objective."""
     walk = bound_sampler(sampler, process, steps, prediction, spread)
     shape = (shapes.horizon, shapes.action)
-    policy = conditioned_policy((shapes.window, shapes.state), shape, width, dtype)
+    policy = networks.denoiser(network, (shapes.window, shapes.state), shape, width, dtype)
 
     def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         losses = regress(policy, params, batch, key, process, prediction, gamma)

@@ -19,7 +19,7 @@ from ch3_jax.errors import InputError
 from ch3_jax.losses import supervised, variational
 from ch3_jax.numerics import masked_mean
 from ch3_jax.objectives.objective import Objective, Shapes
-from ch3_jax.policies.latent import latent_policy
+from ch3_jax.policies import networks
 from ch3_jax.policies.small import small_policy
 from ch3_jax.probability import mixture
 
@@ -75,6 +75,7 @@ def cvae(
     *,
     width: int = 256,
     dtype=jnp.float32,
+    network: str = networks.MLP,
     beta: float = 10.0,
     latent: int = 32,
 ) -> Objective:
@@ -83,7 +84,7 @@ def cvae(
     Args:
       shapes: what the network must fit.
       bins: not looked at.
-      width, dtype: of the networks.
+      width, dtype, network: see `policies.networks`.
       beta: weight of the KL, 10 in ACT, where a choice between two modes is worth it below about
         (d / 2) / (A ln 2) for a distance d in one of A dimensions.
       latent: Z, 32 in ACT.
@@ -101,7 +102,8 @@ def cvae(
             fix="--beta=10",
         )
     shape = (shapes.horizon, shapes.action)
-    encoder, decoder = latent_policy((shapes.window, shapes.state), shape, latent, width, dtype)
+    seen = (shapes.window, shapes.state)
+    encoder, decoder = networks.autoencoder(network, seen, shape, latent, width, dtype)
 
     def init(key: Key) -> Params:
         of_encoder, of_decoder = jax.random.split(key)

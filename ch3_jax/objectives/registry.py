@@ -13,6 +13,7 @@ from ch3_jax.errors import InputError
 from ch3_jax.losses import supervised as errors
 from ch3_jax.objectives import contrastive, distilled, generative, likelihood, supervised
 from ch3_jax.objectives.objective import Objective, Shapes, Spread
+from ch3_jax.policies.networks import MLP
 from ch3_jax.tokens import bins as tokens
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
@@ -29,7 +30,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "infonce": contrastive.infonce,
 }
 
-_ALWAYS = ("width", "dtype", "spread")
+_ALWAYS = ("width", "dtype", "spread", "network")
 
 
 def options_of(name: str) -> tuple[str, ...]:
@@ -49,6 +50,7 @@ def make_objective(
     width: int = 256,
     dtype=jnp.float32,
     spread: Spread | None = None,
+    network: str = MLP,
     **options,
 ) -> Objective:
     """The objective of a name.
@@ -59,6 +61,7 @@ def make_objective(
       bins: of the normalised actions; only token objectives look at them.
       width: of the hidden layers.
       dtype: of the computation; parameters stay float32.
+      network: see `policies.networks`; losses that have but one network take `mlp` alone.
       spread: where the normalised actions lie, for losses that sample.
       **options: of that loss, see `options_of`.
 
@@ -89,6 +92,17 @@ def make_objective(
             fix=f"leave it out, or use --loss={' or '.join(users)}" if users else "leave it out",
         )
     known = {"spread": spread} if "spread" in _keywords(build) else {}
+    if "network" in _keywords(build):
+        known["network"] = network
+    elif network != MLP:
+        raise InputError(
+            f"--loss={name} has one network only",
+            got=f"--network={network}",
+            expected=MLP,
+            cause="a flag left over from another loss",
+            fix="leave --network out, or use --loss="
+            + " or ".join(n for n in OBJECTIVES if "network" in _keywords(OBJECTIVES[n])),
+        )
     return build(shapes, bins, width=width, dtype=dtype, **known, **options)
 
 

@@ -14,18 +14,22 @@ from ch3_jax.base import Array, Batch, Key, Metrics, Params
 from ch3_jax.losses import supervised
 from ch3_jax.numerics import masked_mean
 from ch3_jax.objectives.objective import Objective, Shapes
+from ch3_jax.policies import networks
 from ch3_jax.policies.policy import Policy
 from ch3_jax.policies.small import small_policy
 from ch3_jax.tokens import bins as tokens
 
 
-def cross_entropy(shapes: Shapes, bins: tokens.Bins, *, width: int = 256, dtype=jnp.float32) -> Objective:
+def cross_entropy(
+    shapes: Shapes, bins: tokens.Bins, *, width: int = 256, dtype=jnp.float32, network: str = networks.MLP
+) -> Objective:
     """Classification of every action dimension into bins: the chapter's main objective.
 
-    Loss: mean over batch, valid steps of the horizon and action dimensions, in nats.
+    Loss: mean over batch, valid steps of the horizon and action dimensions, in nats. For `network` see
+    `policies.networks`.
     """
     outputs = (shapes.horizon, shapes.action, bins.count)
-    policy = small_policy((shapes.window, shapes.state), outputs, width, dtype)
+    policy = networks.classifier(network, (shapes.window, shapes.state), outputs, width, dtype)
 
     def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         del key

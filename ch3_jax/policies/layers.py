@@ -2,7 +2,7 @@ r"""Layers that several networks share: attention, conditioning, tables of place
 
   attention   softmax(q k^T / \sqrt d + mask) v        who may look at whom is the caller's mask
   FiLM        (1 + \gamma(c)) x + \beta(c)             a condition scales and shifts channels
-  adaptive    (1 + \gamma(c)) norm(x) + \beta(c)       the same behind a norm (AdaLN); starts as the norm
+  adaptive    (1 + \gamma(c)) norm(x) + \beta(c)       the same behind a norm, with a gate (AdaLN)
   sinusoidal  sin, cos of 2 \pi t / period             periods in a geometric row
 
 References: Vaswani et al. 2017, arXiv:1706.03762; Perez et al. 2018, arXiv:1709.07871 (FiLM); Peebles and Xie
@@ -176,22 +176,29 @@ class Film(nn.Module):
 
 
 class AdaptiveNorm(nn.Module):
-    """RMS norm whose scale and shift are a condition's, as pi0.5's adaRMS; starts as the bare norm.
+    """RMS norm whose scale, shift and gate are a condition's, as pi0.5's adaRMS.
+
+    Starts as the bare norm behind a closed gate, so that a layer starts by letting its input pass by.
 
     Attributes:
-      epsilon: of the norm.
       dtype, param_dtype: of the computation and of the parameters.
+      epsilon: of the norm.
     """
 
-    epsilon: float = 1e-6
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    epsilon: float = 1e-6
 
     @nn.compact
-    def __call__(self, x: Array, condition: Array) -> Array:
-        """(B, N, D), (B, D) -> (B, N, D)."""
+    def __call__(self, x: Array, condition: Array) -> tuple[Array, Array]:
+        """(B, N, D), (B, C) -> (B, N, D) and the gate (B, 1, D)."""
         bare = nn.RMSNorm(self.epsilon, self.dtype, self.param_dtype, use_scale=False, name="norm")(x)
-        return Film(True, self.dtype, self.param_dtype, name="film")(bare, condition)
+        made = nn.Dense(
+            3 * x.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype,
+            kernel_init=nn.initializers.zeros, name="all",
+        )(condition)[:, None]  # fmt: skip
+        scale, shift, gate = jnp.split(made, 3, axis=-1)
+        return (1 + scale) * bare + shift, gate
 
 
 def size_of(size, sizes):

@@ -68,7 +68,9 @@ def test_conditions_start_as_nothing_and_act_on_each_row_alone():
     bare = layers.AdaptiveNorm()
     params = bare.init(jax.random.key(0), X, condition)
     rms = np.sqrt(np.mean(np.square(X), -1, keepdims=True))
-    np.testing.assert_allclose(bare.apply(params, X, condition), X / rms, rtol=1e-4)
+    found, gate = bare.apply(params, X, condition)
+    np.testing.assert_allclose(found, X / rms, rtol=1e-4)
+    assert not np.asarray(gate).any() and gate.shape == (2, 1, 8)
     awake = layers.Film(at_rest=False)
     params = jax.tree.map(np.asarray, awake.init(jax.random.key(0), X, condition)["params"])
     both = np.asarray(condition) @ params["both"]["kernel"] + params["both"]["bias"]
