@@ -20,6 +20,9 @@ NORMALIZERS = (
     *("lerobot_quantile", "diffusion_policy", "octo", "octo_quantile", "act"),
 )
 
+RECIPES = ("rt1", "openvla", "act", "diffusion_policy", "pi0", "octo")  # see `experiments.recipes`
+SCALES = ("tiny", "small", "paper")
+
 # Options of a loss, None where the loss decides; one that the loss has no use for is refused.
 OF_LOSS = (
     *(
@@ -100,6 +103,9 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("seed", 0, "of data, parameters and order", lower_bound=0)
 
+flags.DEFINE_enum("recipe", None, RECIPES, "flags of a published system, from its card; those given here win")
+flags.DEFINE_enum("scale", "small", SCALES, "of --recipe: tiny and small train on two cores")
+flags.DEFINE_bool("explain", False, "print --recipe beside its card, and why it differs; train nothing")
 flags.DEFINE_bool("resume", False, "go on with the run in --out, with the flags that it was started with")
 flags.DEFINE_integer("log_every", 100, "steps per dispatch and row of metrics.csv", lower_bound=1)
 flags.DEFINE_integer("save_every", None, "steps between checkpoints [a tenth of the run]", lower_bound=1)
@@ -170,6 +176,8 @@ class Options:
     wandb: str | None
     smoke: bool
     plant_overflow: int | None
+    recipe: str | None
+    scale: str
 
     def of_loss(self) -> dict[str, Any]:
         """The options of the loss that were given."""

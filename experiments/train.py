@@ -31,6 +31,8 @@ import signal
 import time
 from pathlib import Path
 
+from absl import flags as absl_flags
+
 from experiments import entry, flags
 from experiments.reinforce_parts import flags as reward_flags
 
@@ -43,6 +45,10 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     with entry.Interrupt() as interrupt:
         options = flags.options()
+        if options.recipe and not options.resume:
+            options = _by_recipe(options)
+        if absl_flags.FLAGS.explain:
+            return _explain(options)
         by_reward = _loss(options) in flags.BY_REWARD
         _refuse_other_family(by_reward)
         if by_reward:
@@ -78,6 +84,40 @@ def _train(options: flags.Options, interrupt: entry.Interrupt, began: float):
     print(page, flush=True)
     with run_folder.acquire(out, options.resume, absent="start") as folder:
         return session.train(options, dataset, data, run, folder, findings, interrupt, began)
+
+
+def _by_recipe(options: flags.Options) -> flags.Options:
+    """The flags of --recipe, wherever the command line is silent."""
+    from ch3_jax.errors import InputError
+    from experiments.recipes import recipe
+
+    wanted = recipe(options.recipe, options.scale).flags
+    if reward_flags.given(["loss"]) and options.loss != wanted["loss"]:
+        raise InputError(
+            f"--recipe={options.recipe} is --loss={wanted['loss']}",
+            got=f"--loss={options.loss}",
+            expected="no --loss: the recipe has one",
+            cause="a flag left over from another command",
+            fix=f"leave --loss or --recipe out; --recipe={options.recipe} --explain prints its flags",
+        )
+    return flags.options(wanted)
+
+
+def _explain(options: flags.Options) -> int:
+    from ch3_jax.errors import InputError
+    from experiments import recipes
+
+    if not options.recipe:
+        raise InputError(
+            "--explain needs --recipe",
+            got="no --recipe",
+            expected=", ".join(flags.RECIPES),
+            cause="--explain says how a recipe differs from its card",
+            fix="--recipe=pi0 --explain",
+        )
+    made = recipes.recipe(options.recipe, options.scale)
+    print(recipes.explain(made, recipes.count(made)))
+    return 0
 
 
 def _loss(options: flags.Options) -> str:
