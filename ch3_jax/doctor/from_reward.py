@@ -70,6 +70,9 @@ def patient_of_rows(
       actions: numbers of an action, None where not known.
     """
     curves = {name: None if x is None else np.asarray(x) for name, x in rows.items()}
+    success = curves.get("success")
+    if success is not None and not np.isfinite(np.asarray(success, np.float64)).any():
+        curves["success"] = None  # an environment that cannot tell
     return Patient(
         name,
         rewards=curves.get("return"),

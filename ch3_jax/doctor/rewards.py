@@ -49,6 +49,9 @@ def findings(patient: Patient) -> list[Result]:
             NotExamined(7, "whether the reward is about the task", "as many `success` as `rewards`"),
         ]
     good = np.isfinite(success) & np.isfinite(returns)
+    if good.sum() < FEWEST:
+        needed = f"{FEWEST} episodes with `success`; there are {good.sum()}"
+        return [*results, NotExamined(7, "whether the reward is about the task", needed)]
     return [*results, *about(returns[good], success[good])]
 
 
