@@ -92,7 +92,9 @@ flags.DEFINE_float("b1", 0.9, "Adam's first decay", lower_bound=0, upper_bound=1
 flags.DEFINE_float("b2", 0.999, "Adam's second decay", lower_bound=0, upper_bound=1)
 flags.DEFINE_integer("width", 256, "of the hidden layers", lower_bound=1)
 flags.DEFINE_string(
-    "network", "mlp", "mlp, or NAME:tiny|small|paper: unet transformer expert adaptive_expert readout act rt1"
+    "network",
+    "mlp",
+    "mlp, or NAME:tiny|small|paper: unet transformer expert adaptive_expert readout act rt1 openvla",
 )
 flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "of the computation; parameters are float32")
 flags.DEFINE_integer("accumulate", 1, "micro-batches of an update", lower_bound=1)

@@ -24,7 +24,7 @@ _DIRECTION = {"noise_minus_action": "noise_at_1", "action_minus_noise": "noise_a
 _LAW = {"beta_1.5_1": "pi0_beta", "uniform": "uniform"}
 # What a card's word for the network and its normaliser is called here.
 _NETWORK = {
-    "rt1": "rt1", "openvla": None, "act": "act", "diffusion_policy": "unet", "pi0": "expert",
+    "rt1": "rt1", "openvla": "openvla", "act": "act", "diffusion_policy": "unet", "pi0": "expert",
     "octo": "readout",
 }  # fmt: skip
 _NORMALIZE = {
@@ -47,8 +47,7 @@ _DEVIATIONS = {
         "Adam's rate is constant: the original publishes no schedule",
     ),
     "openvla": (
-        "one classifier for each number instead of a language model that says them one after another "
-        "(`policies.token_decoder` is that model; no loss is bound to it yet)",
+        "a Llama from scratch, not one that has read the web; a word that is no bin cannot be said",
         "the stop token is not trained on: a sentence of known length needs none",
         "bfloat16 only on request (--dtype=bfloat16)",
     ),
@@ -121,7 +120,7 @@ def recipe(name: str, scale: str = "small") -> Recipe:
     network = _NETWORK[name]
     flags = {
         "loss": loss,
-        "network": "mlp" if network is None else f"{network}:{scale}",
+        "network": f"{network}:{scale}",
         "normalize": _NORMALIZE[name],
         "window": value("window") or 1,
         "horizon": value("chunk") or 1,
@@ -170,14 +169,14 @@ def _length(name: str, scale: str, value) -> dict[str, Any]:
     return {"batch_size": batch, "learning_rate": rate, "steps": steps, "warmup": warmup}
 
 
-def _of_scale(network: str | None, scale: str) -> tuple[str, ...]:
+def _of_scale(network: str, scale: str) -> tuple[str, ...]:
     if scale == "paper":
         return ()
     batch, rate, steps = _OURS[scale]
     ours = (
         f"batch {batch}, rate {rate:g} and {steps:,} steps are this project's, for what two cores can train"
     )
-    return (ours if network is None else f"{ours}; --scale=paper has the system's own and {network}:paper",)
+    return (f"{ours}; --scale=paper has the system's own and {network}:paper",)
 
 
 def explain(made: Recipe, parameters: int) -> str:

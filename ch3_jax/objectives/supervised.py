@@ -14,6 +14,7 @@ from ch3_jax.base import Array, Batch, Key, Metrics, Params
 from ch3_jax.losses import supervised
 from ch3_jax.numerics import masked_mean
 from ch3_jax.objectives.objective import Objective, Shapes
+from ch3_jax.objectives.spoken import spoken
 from ch3_jax.policies import networks
 from ch3_jax.policies.policy import Policy
 from ch3_jax.policies.small import small_policy
@@ -28,6 +29,10 @@ def cross_entropy(
     Loss: mean over batch, valid steps of the horizon and action dimensions, in nats. For `network` see
     `policies.networks`.
     """
+    if networks.speaks(network):
+        chunk = (shapes.horizon, shapes.action)
+        speaker = networks.speaker(network, (shapes.window, shapes.state), chunk, bins.count, dtype)
+        return spoken(shapes, bins, speaker)
     outputs = (shapes.horizon, shapes.action, bins.count)
     policy = networks.classifier(network, (shapes.window, shapes.state), outputs, width, dtype)
 

@@ -7,7 +7,8 @@
 | expert, adaptive_expert | pi0, pi0.5 | the same |
 | readout | Octo | the same |
 | act | ACT | a chunk and its style |
-| rt1 | RT-1 | scores of bins |
+| rt1 | RT-1 | scores of bins, all at once |
+| openvla | OpenVLA | scores of words, one after another |
 """
 
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from ch3_jax.policies.policy import Conditioned, Policy
 from ch3_jax.policies.readout import readout_policy
 from ch3_jax.policies.robotics_transformer import robotics_transformer
 from ch3_jax.policies.small import small_policy
+from ch3_jax.policies.token_decoder import TokenPolicy, token_decoder
 from ch3_jax.policies.unet import unet
 
 MLP = "mlp"
@@ -47,7 +49,8 @@ DENOISERS: dict[str, Callable[..., Conditioned]] = {
 }
 AUTOENCODERS = {"act": chunk_transformer}
 CLASSIFIERS = {"rt1": robotics_transformer}
-NETWORKS = {**DENOISERS, **AUTOENCODERS, **CLASSIFIERS}
+SPEAKERS = {"openvla": token_decoder}
+NETWORKS = {**DENOISERS, **AUTOENCODERS, **CLASSIFIERS, **SPEAKERS}
 
 
 def denoiser(
@@ -90,8 +93,25 @@ def classifier(
     """(params, observation) -> scores (B, H, A, K); arguments and refusals as of `denoiser`."""
     if network == MLP:
         return small_policy(observation_shape, outputs, width, dtype)
-    make, size = _of(network, CLASSIFIERS, "scores bins")
+    make, size = _of(network, {**CLASSIFIERS, **SPEAKERS}, "scores bins")
     return make(observation_shape, outputs, size, dtype=dtype)
+
+
+def speaks(network: str) -> bool:
+    """Whether a network says its bins one after another, and so is one of `speaker`.
+
+    >>> speaks("openvla:tiny"), speaks("rt1:tiny")
+    (True, False)
+    """
+    return network.partition(":")[0] in SPEAKERS
+
+
+def speaker(
+    network: str, observation_shape: Shape, action_shape: Shape, count: int, dtype=jnp.float32
+) -> TokenPolicy:
+    """A model of the words of an action, `count` bins each; arguments and refusals as of `denoiser`."""
+    make, size = _of(network, SPEAKERS, "says its bins")
+    return make(observation_shape, action_shape, count, size, dtype)
 
 
 def _of(network: str, table: dict[str, Callable], does: str) -> tuple[Callable, str]:

@@ -63,6 +63,14 @@ def clone(
       InputError: a loss without a likelihood, an architecture that does not fit the environment.
     """
     _require(loss, shapes, environment)
+    if loss in TOKENS and objective.logits is None:
+        raise InputError(
+            "a run whose bins are said one after another cannot be taught by a reward",
+            got="--network=openvla",
+            expected="bins that are scored side by side",
+            cause="its likelihood is one of words, for which no agent is written",
+            fix="clone with --network=mlp or --network=rt1:small",
+        )
     critic = layers_policy(shapes.state, 1, width, gain=1.0)
     low, high = jnp.asarray(environment.low), jnp.asarray(environment.high)
 

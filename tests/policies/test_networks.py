@@ -22,7 +22,7 @@ SPREAD = Spread(-np.ones(2, np.float32), np.ones(2, np.float32), 1.0)
 LOSSES = {
     **dict.fromkeys(networks.DENOISERS, "flow"),
     **dict.fromkeys(networks.AUTOENCODERS, "cvae"),
-    **dict.fromkeys(networks.CLASSIFIERS, "ce"),
+    **dict.fromkeys({**networks.CLASSIFIERS, **networks.SPEAKERS}, "ce"),
 }
 
 
