@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ch3_jax.base import Array, Batch, Key, Metrics, Params
 from ch3_jax.losses import supervised
 from ch3_jax.numerics import masked_mean
+from ch3_jax.objectives.classified import classified
 from ch3_jax.objectives.objective import Objective, Shapes
 from ch3_jax.objectives.spoken import spoken
 from ch3_jax.policies import networks
@@ -41,14 +42,7 @@ def cross_entropy(
         logits = policy.apply(params, batch.observation)
         # Without the barrier XLA encodes anew for each of the K logits that the target is compared with.
         target = jax.lax.optimization_barrier(tokens.encode(bins, batch.action))
-        losses = supervised.cross_entropy(logits, target)
-        chosen = jnp.argmax(logits, axis=-1)
-        decoded = jnp.abs(tokens.decode(bins, chosen) - batch.action)
-        return masked_mean(losses, batch.mask), {
-            "loss_per_dimension": masked_mean(losses, batch.mask, (0, 1)),
-            "accuracy": masked_mean((chosen == target).astype(jnp.float32), batch.mask),
-            "l1": masked_mean(decoded, batch.mask, (0, 1)),
-        }
+        return classified(logits, target, bins, batch)
 
     def act(params: Params, observation: Array, key: Key | None = None) -> Array:
         logits = policy.apply(params, observation)
