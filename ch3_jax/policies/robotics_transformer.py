@@ -204,7 +204,8 @@ def robotics_transformer(
       InputError: an unknown size, a number in it that is not positive.
 
     >>> policy = robotics_transformer((2, 3), (1, 2, 5), Size(8, 1, 2, 4, 8, 2))
-    >>> policy.apply(policy.init(jax.random.key(0)), jnp.zeros((4, 2, 3))).shape
+    >>> params = jax.eval_shape(policy.init, jax.random.key(0))  # or the parameters: policy.init(key)
+    >>> jax.eval_shape(policy.apply, params, jnp.zeros((4, 2, 3))).shape
     (4, 1, 2, 5)
     """
     made = size_of(size, SIZES)

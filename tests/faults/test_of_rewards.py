@@ -26,14 +26,6 @@ def test_answers_are_causes_of_the_doctor():
     assert {answer for fault in FAULTS for answer in fault.answers()} <= set(CAUSES)
 
 
-def test_a_fault_and_its_look_alike():
-    fault = BY_ID["R01"]
-    _, broken = examined(fault.change(RewardRun(iterations=40), fault.severities[2]))
-    assert broken == {"reward_scale"}
-    diagnosis, alike = examined(fault.lookalike(RewardRun(iterations=40)))
-    assert (diagnosis.status, alike) == (HEALTHY, set())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_every_strong_fault_is_named(fault):

@@ -90,9 +90,9 @@ def test_a_layer_is_its_formula():
 def test_adaptive_norms_start_by_letting_everything_pass_by():
     """Gates start at 0: a fresh pi0.5 expert is its way in and its way out."""
     policy = action_expert((2, 3), (4, 2), SIZE, adaptive=True)
-    params = policy.init(jax.random.key(0))
-    other = GIVEN[0] + 1.0
-    np.testing.assert_array_equal(policy.apply(params, *GIVEN), policy.apply(params, other, *GIVEN[1:]))
+    params = quick(policy.init)(jax.random.key(0))
+    other, apply = GIVEN[0] + 1.0, quick(policy.apply)
+    np.testing.assert_array_equal(apply(params, *GIVEN), apply(params, other, *GIVEN[1:]))
 
 
 def test_the_published_sizes():
@@ -114,7 +114,7 @@ def test_the_published_sizes():
 def test_half_precision_and_less_memory():
     whole = action_expert((2, 3), (4, 2), SIZE)
     params = filled(whole)
-    expected = whole.apply(params, *GIVEN)
+    expected = quick(whole.apply)(params, *GIVEN)
     loss = lambda p, policy: jnp.sum(policy.apply(p, *GIVEN) ** 2)  # noqa: E731
     again = action_expert((2, 3), (4, 2), SIZE, remat=True)
     for a, b in zip(
@@ -124,7 +124,7 @@ def test_half_precision_and_less_memory():
     ):
         np.testing.assert_allclose(a, b, atol=1e-5)
     half = action_expert((2, 3), (4, 2), SIZE, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
-    found = half.apply(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params), *GIVEN)
+    found = quick(half.apply)(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params), *GIVEN)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, atol=0.1 * float(jnp.abs(expected).max()))
 

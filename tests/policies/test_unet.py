@@ -1,5 +1,7 @@
 """The U-Net: convolutions against NumPy's, who sees whom, the condition, the original's size."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,10 @@ import pytest
 from ch3_jax.errors import InputError
 from ch3_jax.policies.unet import Block, Convolution, Size, Twice, mish, unet
 
+quick = functools.partial(
+    jax.jit,
+    compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+)
 DRAW = np.random.default_rng(0)
 SIZE = Size((4, 8), 8, 3, 2)
 O, X, ANGLE = DRAW.normal(size=(2, 2, 3)), DRAW.normal(size=(2, 4, 2)), np.array([0.3, 1.2])
@@ -64,9 +70,9 @@ def test_a_block_is_its_formula():
 
 def test_all_of_a_row_reaches_its_answer_and_nobody_elses():
     policy = unet((2, 3), (4, 2), SIZE)
-    params = policy.init(jax.random.key(0))
+    params = quick(policy.init)(jax.random.key(0))
     given = tuple(jnp.asarray(x, jnp.float32) for x in (O, X, ANGLE))
-    for jacobian in jax.jit(jax.jacrev(lambda *given: policy.apply(params, *given), (0, 1, 2)))(*given):
+    for jacobian in quick(jax.jacrev(lambda *given: policy.apply(params, *given), (0, 1, 2)))(*given):
         size = np.abs(jacobian)  # (B, H, A, B, ...)
         for row in range(2):
             assert size[row, :, :, row].min() > 0
@@ -98,14 +104,14 @@ def test_the_size_of_the_original():
 def test_half_precision_and_less_memory():
     given = tuple(jnp.asarray(x, jnp.float32) for x in (O, X, ANGLE))
     whole = unet((2, 3), (4, 2), SIZE)
-    params = whole.init(jax.random.key(0))
-    expected = whole.apply(params, *given)
-    again = unet((2, 3), (4, 2), SIZE, remat=True).apply(params, *given)
+    params = quick(whole.init)(jax.random.key(0))
+    expected = quick(whole.apply)(params, *given)
+    again = quick(unet((2, 3), (4, 2), SIZE, remat=True).apply)(params, *given)
     np.testing.assert_allclose(again, expected, atol=1e-6)
     half = unet((2, 3), (4, 2), SIZE, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
     kinds = {x.dtype for x in jax.tree.leaves(jax.eval_shape(half.init, jax.random.key(0)))}
     assert kinds == {jnp.dtype(jnp.bfloat16)}
-    found = half.apply(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params), *given)
+    found = quick(half.apply)(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params), *given)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, atol=0.1)
 

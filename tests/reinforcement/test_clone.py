@@ -83,7 +83,7 @@ def test_a_clone_asks_for_nothing_outside_the_bounds(loss):
     assert at_an_end.mean() > 0.5
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["mse", "ce", "flow"])  # ddpm walks the chain of flow
 def test_a_clone_learns_on_its_leash(loss):
     environment = reach("dense")
     _, _, agent, actor = cloned(loss)
