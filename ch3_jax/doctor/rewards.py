@@ -4,12 +4,15 @@ r"""Check 7 for reinforcement: is the reward reached, of a sane size, and about 
 | --- | --- | --- |
 | reached | all returns equal over N episodes: P(reward) < 3 / N at 95 % | sparse_reward |
 | size | 95th percentile of abs value target <= 10 | reward_scale |
-| sign | rank correlation of return and success among neighbours in time | reward_sign |
+| sign | rank correlation of return and success among neighbours in time (*) | reward_sign |
 | the task | return rises over training by more than 2 standard errors, success falls | reward_hacking |
 | ends | value targets of terminated steps are the reward alone, of truncated ones are not | bootstrap |
 
-Return and success both drift while a policy learns, so the sign is judged after a running mean of both is
-taken off. A cost, negative everywhere, correlates with success as a reward should and is left alone.
+(*) Return and success both drift while a policy learns, so the sign is judged after a running mean of both is
+taken off. Where success is lost within a few rows something of the drift stays behind, and a hacked reward looks
+like one of the wrong sign; so the correlation among the episodes of a rollout (`policy_updates`), which no drift
+touches, is believed instead wherever a run has recorded it. A cost, negative everywhere, correlates with success
+as a reward should and is left alone.
 
 References: Jones 2021, Debugging RL, Without the Agonizing Pain; Pan et al. 2022, arXiv:2201.03544; Pardo et
 al. 2018, arXiv:1712.00378 (time limits).
@@ -23,6 +26,7 @@ from ch3_jax.doctor.patient import Patient
 from ch3_jax.doctor.statistics import correlation_p, trend
 
 FEWEST = 20
+_FEWEST_ROLLOUTS = 5
 LARGE = 10.0
 
 
@@ -52,7 +56,9 @@ def findings(patient: Patient) -> list[Result]:
     if good.sum() < FEWEST:
         needed = f"{FEWEST} episodes with `success`; there are {good.sum()}"
         return [*results, NotExamined(7, "whether the reward is about the task", needed)]
-    return [*results, *about(returns[good], success[good])]
+    within = patient.extra.get("return_with_success")
+    known = within is not None and np.isfinite(np.asarray(within, np.float64)).sum() >= _FEWEST_ROLLOUTS
+    return [*results, *about(returns[good], success[good], between=not known)]
 
 
 def reached(returns: np.ndarray) -> list[Result]:
@@ -80,14 +86,20 @@ def reached(returns: np.ndarray) -> list[Result]:
     ]
 
 
-def about(returns: np.ndarray, success: np.ndarray) -> list[Result]:
-    """Whether more return goes with more success."""
+def about(returns: np.ndarray, success: np.ndarray, *, between: bool = True) -> list[Result]:
+    """Whether more return goes with more success.
+
+    Args:
+      returns: (N,) in the order of training.
+      success: (N,) of the same episodes or rows.
+      between: whether the sign is judged here, between neighbours in time.
+    """
     if np.ptp(returns) == 0 or np.ptp(success) == 0:
         return []
     width = max(5, len(returns) // 10)
     local = (returns - uniform_filter1d(returns, width), success - uniform_filter1d(success, width))
     rank, p = correlation_p(*local)
-    if rank < -0.2 and p < 1e-3:
+    if between and rank < -0.2 and p < 1e-3:
         sentence = f"At the same time, more return goes with less success (rank correlation {rank:.2f})."
         return [
             Finding(

@@ -221,7 +221,7 @@ FAULTS = (
     ),
     RewardFault(
         "R03", "a reward that can be hacked", "reward_hacking", (1, 10, 100),
-        lambda run, x: run._replace(reward="hackable", world=_times(x), trained=HALF), ("reward_sign",),
+        lambda run, x: run._replace(reward="hackable", world=_times(x), trained=HALF),
         lookalike=lambda run: run._replace(reward="shaped", trained=HALF),
         looks="a potential-based reward",
     ),

@@ -298,6 +298,22 @@ def test_rewards(name):
         assert causes(rewards.findings(run)) == expected
 
 
+def lost_at_once(seed, **extra):
+    """Hacked from the first row on: the return climbs and success is gone within a tenth of the run."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(100)
+    returns = 4 * (1 - np.exp(-time / 8)) + 0.05 * rng.normal(size=100)
+    return episodes(returns, 0.06 * np.exp(-time / 4) * (time < 12), **extra)
+
+
+def test_lost_at_once_is_hacking_where_rollouts_tell():
+    for seed in range(5):
+        within = np.where(np.arange(100) < 12, np.random.default_rng(seed).normal(0, 0.1, 100), np.nan)
+        assert causes(rewards.findings(lost_at_once(seed))) == {"reward_sign"}  # the drift that stays behind
+        run = lost_at_once(seed, return_with_success=within)
+        assert causes(rewards.findings(run)) == {"reward_hacking"}
+
+
 def test_sparse_reward_has_the_rule_of_three():
     (finding,) = [r for r in rewards.findings(reward_runs(0)["sparse"][0]) if getattr(r, "alarm", False)]
     assert finding.bound == pytest.approx(3 / 400)
