@@ -9,10 +9,10 @@ r"""Check 7 for reinforcement: is the reward reached, of a sane size, and about 
 | ends | value targets of terminated steps are the reward alone, of truncated ones are not | bootstrap |
 
 (*) Return and success both drift while a policy learns, so the sign is judged after a running mean of both is
-taken off. Where success is lost within a few rows something of the drift stays behind, and a hacked reward looks
-like one of the wrong sign; so the correlation among the episodes of a rollout (`policy_updates`), which no drift
-touches, is believed instead wherever a run has recorded it. A cost, negative everywhere, correlates with success
-as a reward should and is left alone.
+taken off. Where success is lost within a few rows something of the drift stays behind, and a hacked reward
+looks like one of the wrong sign; so the correlation among the episodes of a rollout (`policy_updates`), which
+no drift touches, is believed instead wherever a run has recorded it. A cost, negative everywhere, correlates
+with success as a reward should and is left alone.
 
 References: Jones 2021, Debugging RL, Without the Agonizing Pain; Pan et al. 2022, arXiv:2201.03544; Pardo et
 al. 2018, arXiv:1712.00378 (time limits).
