@@ -30,15 +30,6 @@ def command(*args):
     return [sys.executable, "-m", "experiments.train", *map(str, args)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """The runs of this file compile the same programs: once is enough."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("xla")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-        yield
-
-
 def run(*args, code=0):
     done = subprocess.run(command(*args), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == code, done.stdout + done.stderr
@@ -51,7 +42,7 @@ def summary(out):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, compiled_once):
+def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
     return out, run(*SMALL, f"--out={out}")
 
