@@ -156,7 +156,7 @@ def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuil
             got=f"--loss={options['loss']} in {options['env']}",
             expected="a run on data: its statistics turn observations and actions",
             cause="a policy that sees by the running moments in its own checkpoint",
-            fix="its evaluation stands in summary.json; experiments.train --resume evaluates it again",
+            fix="experiments.evaluate drives it in panda_reach; its own evaluation stands in summary.json",
         )
     if not {"observation", "action"} <= set(meta.get("statistics") or {}):
         raise InputError(

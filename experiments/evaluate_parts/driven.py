@@ -14,6 +14,7 @@ from ch3_jax.evaluation import chunks, driving, fitting, serve, sides
 from ch3_jax.evaluation.simulators import catalogue, worlds
 from ch3_jax.evaluation.simulators.task import Task
 from experiments import run_folder
+from experiments.evaluate_parts import rewarded
 
 _ALONE = 50  # calls at batch 1 that are timed
 
@@ -76,7 +77,7 @@ def request(f: Any) -> Request:
             )
     task = catalogue.find(f.env)
     sampling = {n: getattr(f, n) for n in ("sampler", "sampling_steps") if getattr(f, n) is not None}
-    policy = serve.load(f.run, **sampling)
+    policy = rewarded.load(f.run, sampling) if rewarded.is_rewarded(f.run) else serve.load(f.run, **sampling)
     orders = fitting.orders(policy.observation.names, policy.action.names, task)
     horizon = policy.shapes.horizon
     execute = 1 if f.ensemble is not None else f.execute or max(horizon // 2, 1)

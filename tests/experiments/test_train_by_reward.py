@@ -9,15 +9,19 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from ch3_jax.doctor import from_reward
-from ch3_jax.environments.reach import REWARDS
+from ch3_jax.environments.reach import REWARDS, reach
 from ch3_jax.errors import InputError
 from ch3_jax.evaluation import serve
+from ch3_jax.reinforcement.rollout import start
 from ch3_jax.reinforcement.settings import ALGORITHMS, Settings
 from experiments import flags as data_flags
+from experiments.evaluate_parts import rewarded
 from experiments.reinforce_parts import flags, presets
+from experiments.reinforce_parts.job import EVALUATED
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -72,6 +76,24 @@ def test_a_run_leaves_everything_behind(whole):
     assert [int(r["step"]) for r in rows if r["loss"]] == [*range(2, 25, 2)]
     assert int(rows[-1]["env_steps"]) == 24 * 128
     assert all(float(r["reward_std"]) > 0 for r in rows if r["loss"])
+
+
+def test_it_is_driven_as_it_was_evaluated(whole):
+    """80 steps of the same 256 starts, one call of the policy a step: the return that the run has written."""
+    policy = rewarded.load(whole[0], {})
+    world = reach("dense")
+    lanes = start(world, jax.random.split(jax.random.key(2**31 - 1))[0], EVALUATED, spread=False)
+    state, total = lanes.state, 0.0
+    see, step = jax.jit(jax.vmap(world.observe)), jax.jit(jax.vmap(world.step, in_axes=(0, 0, None)))
+    for _ in range(world.steps):
+        state, outcome = step(state, policy.act(see(state)[:, None])[:, 0], jax.random.key(0))
+        total += float(outcome.reward.mean())
+    assert total == pytest.approx(summary(whole[0])["extra"]["evaluation"]["best_return"], rel=1e-4)
+    chances = [policy.act(see(state)[:, None], jax.random.key(seed)) for seed in (0, 0, 1)]
+    assert (chances[0] == chances[1]).all() and (chances[0] != chances[2]).any()
+    assert policy.step == 24 and rewarded.is_rewarded(whole[0]) and not rewarded.is_rewarded(whole[0].parent)
+    with pytest.raises(InputError, match="cannot be driven"):
+        rewarded.load(whole[0], {"sampler": "euler"})
 
 
 @pytest.mark.slow
