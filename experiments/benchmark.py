@@ -39,6 +39,7 @@ SUBJECTS = {
     "samplers": "samplers",
     "losses": "losses",
     "ppo": "ppo",
+    "latency": "latency",
 }
 
 _SMOKE_SECONDS = 0.05

@@ -218,19 +218,25 @@ def _say(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def count(made: Recipe, state: int = 14, action: int = 7) -> int:
-    """Parameters of the recipe's network; its shapes alone are computed.
+def objective(made: Recipe, state: int = 14, action: int = 7):
+    """The recipe's policy bound to its loss, for actions within [-1, 1].
 
     Args:
       made: the recipe.
       state, action: numbers seen and done.
     """
-    import jax
-
-    from ch3_jax.objectives import Shapes, make_objective
+    from ch3_jax.objectives import Shapes, make_objective, options_of
     from ch3_jax.tokens import bins
 
     shapes = Shapes(made.flags["window"], state, made.flags["horizon"], action)
     table = bins.uniform([-1.0] * action, [1.0] * action, made.flags.get("bins", 2))
-    objective = make_objective(made.flags["loss"], shapes, table, network=made.flags["network"])
-    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0))))
+    options = {name: made.flags[name] for name in options_of(made.flags["loss"]) if name in made.flags}
+    return make_objective(made.flags["loss"], shapes, table, network=made.flags["network"], **options)
+
+
+def count(made: Recipe) -> int:
+    """Parameters of the recipe's network; its shapes alone are computed."""
+    import jax
+
+    shapes = jax.eval_shape(objective(made).init, jax.random.key(0))
+    return sum(x.size for x in jax.tree.leaves(shapes))
