@@ -1,7 +1,7 @@
 """How long a robot waits for the policy of each recipe: one call, from observations to a chunk of actions.
 
-The parameters are fresh ones: how long a call takes does not depend on what they say. A call is what
-`evaluation.serve` compiles, the sampler or the decoder with its cache inside; it is timed by the wall, with all
+The parameters are fresh ones: how long a call takes does not depend on what they say. A call is what a served
+run compiles, the sampler or the decoder with its cache inside; it is timed by the wall, with all
 processors that the process may use, one robot and fifty at a time, the recipes taking turns.
 """
 
