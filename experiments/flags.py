@@ -103,6 +103,10 @@ flags.DEFINE_enum("on_nonfinite", "stop", ("stop", "skip"), "what a non-finite s
 flags.DEFINE_enum(
     "pipeline", "auto", ("auto", "device", "host"), "where batches are made [device up to 1 GiB]"
 )
+flags.DEFINE_integer(
+    "devices", None, "that divide the batch, or the environments of a run by reward [1; cores]", lower_bound=1
+)
+flags.DEFINE_integer("fsdp", 1, "of --devices, that divide the parameters among them", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "of data, parameters and order", lower_bound=0)
 
 flags.DEFINE_enum("recipe", None, RECIPES, "flags of a published system, from its card; those given here win")
@@ -119,6 +123,8 @@ flags.DEFINE_integer("plant_overflow", None, "put 1e38 into what this step sees,
 # Where a run lies is no part of what it is. What a resumed run may be given anew changes no good step.
 PLACE = ("out", "resume")
 MAY_DIFFER = ("tensorboard", "wandb", "on_nonfinite", "doctor")
+# Of a run on data: how many devices share an update changes the order of its sums, and nothing else.
+DEVICES = ("devices", "fsdp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +174,8 @@ class Options:
     ema: str
     on_nonfinite: str
     pipeline: str
+    devices: int | None
+    fsdp: int
     seed: int
     out: str | None
     resume: bool

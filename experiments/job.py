@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ch3_jax import floors
 from ch3_jax.base import Metrics
@@ -27,7 +28,8 @@ from ch3_jax.errors import InputError
 from ch3_jax.evaluation.marginals import marginal_distances
 from ch3_jax.objectives import Objective, Shapes, Spread, make_objective, spread
 from ch3_jax.tokens import bins as tokens
-from ch3_jax.training import ema
+from ch3_jax.training import ema, sharding
+from ch3_jax.training import mesh as meshes
 from ch3_jax.training.dispatch import device_advance, host_advance
 from ch3_jax.training.loop import Plan
 from ch3_jax.training.optimizers import clipped_adamw, make_schedule
@@ -58,6 +60,8 @@ class Job(NamedTuple):
       distances: state -> (A,) of sampled actions to the data, see `evaluation.marginals`; None where the
         policy does not sample.
       replay: step -> the batch that it saw.
+      mesh: of the devices that share an update, None for one.
+      local: a state over the devices -> the same on one.
     """
 
     objective: Objective
@@ -71,6 +75,8 @@ class Job(NamedTuple):
     score_training: Callable[[TrainState], Metrics]
     distances: Callable[[TrainState], jax.Array] | None
     replay: Callable[[int], object]
+    mesh: Mesh | None
+    local: Callable[[TrainState], TrainState]
 
 
 def read(options: Options) -> Dataset:
@@ -165,6 +171,7 @@ def settle(options: Options, dataset: Dataset) -> Options:
         learning_rate=rate,
         schedule=given("schedule", "cosine"),
         warmup=given("warmup", steps // 50),
+        devices=options.devices or 1,
         log_every=log_every,
         save_every=-(-save_every // log_every) * log_every,
     )
@@ -231,8 +238,13 @@ def build(options: Options, data: Prepared) -> Job:
     decay = _ema(options.ema)
     init_key, order_key, run_key = jax.random.split(jax.random.key(options.seed), 3)
     rows = len(data.train.action)
+
+    def begin() -> TrainState:
+        return init_state(objective.init(init_key), optimizer, run_key, ema=decay is not None)
+
+    mesh, places = _mesh(options, begin)
     update = make_update(
-        objective.loss,
+        meshes.gathered(mesh, objective.loss) if options.fsdp > 1 else objective.loss,
         optimizer,
         ema_decay=decay,
         accumulate=options.accumulate,
@@ -258,14 +270,14 @@ def build(options: Options, data: Prepared) -> Job:
         plan=Plan(options.steps, options.log_every, options.save_every),
         floor=floors.floor(options.loss, data.extra, data.normalizers["action"], bins, objective.asked),
         # Compiled as one program: layer by layer it would be thirty.
-        start=jax.jit(
-            lambda: init_state(objective.init(init_key), optimizer, run_key, ema=decay is not None)
-        ),
-        advance=_advance(options, update, order, fetch, train),
+        start=jax.jit(begin, out_shardings=places),
+        advance=_advance(options, update, order, fetch, train, mesh, places),
         validate=score,
         score_training=score_train,
         distances=_distances(objective, fetch, data.validation, where_actions, decay is not None),
         replay=lambda step: replayed(train, jnp.asarray(step, jnp.int32)),
+        mesh=mesh,
+        local=_local(mesh),
     )
 
 
@@ -278,15 +290,44 @@ def where(options: Options, dataset: Dataset) -> Iterator[Options]:
         yield dataclasses.replace(options, pipeline="host" if host else "device")
 
 
-def _advance(options: Options, update, order, fetch, train: DeviceSteps):
+def _mesh(options: Options, begin: Callable[[], TrainState]):
+    """The mesh of the run and where its state lies there; (None, None) for one device."""
+    if options.devices == 1 and options.fsdp == 1 and jax.process_count() == 1:
+        return None, None
+    mesh = meshes.make_mesh(
+        options.devices, options.fsdp, batch_size=options.batch_size, accumulate=options.accumulate
+    )
+    return mesh, sharding.shardings(mesh, jax.eval_shape(begin))
+
+
+def _local(mesh: Mesh | None) -> Callable[[TrainState], TrainState]:
+    """A state over a mesh -> the whole of it on this process's first device."""
+    if mesh is None:
+        return lambda state: state
+    gather_all = jax.jit(lambda state: state, out_shardings=meshes.everywhere(mesh))
+    return lambda state: jax.tree.map(lambda x: x.addressable_data(0), gather_all(state))
+
+
+def _advance(options: Options, update, order, fetch, train: DeviceSteps, mesh: Mesh | None, places):
     """(state, length) -> (state, metrics), compiled once for each length that occurs."""
     programs = {}
+    out, wait = None, lambda state: state
+    if mesh is not None:
+        out = places, meshes.everywhere(mesh)
+        # One at a time: on a CPU, programs that speak between devices wait for one another for good when many
+        # are under way, since they share a few threads.
+        wait = jax.block_until_ready if jax.default_backend() == "cpu" else wait
     if options.pipeline != "host":
+        rows = train if mesh is None else jax.device_put(train, meshes.everywhere(mesh))
+
+        def shared(steps: DeviceSteps, index):
+            batch = fetch(steps, index)
+            return batch if mesh is None else meshes.share_rows(mesh, batch)
 
         def on_device(state: TrainState, length: int):
             if length not in programs:
-                programs[length] = device_advance(update, order, fetch, length)
-            return programs[length](state, train)
+                programs[length] = device_advance(update, order, shared, length, out=out)
+            return programs[length](wait(state), rows)
 
         return on_device
 
@@ -298,10 +339,17 @@ def _advance(options: Options, update, order, fetch, train: DeviceSteps):
             first, every, steps = int(state.step), options.log_every, options.steps
             starts = [first, *range(first - first % every + every, steps, every)]
             lengths = ((s, min(e, steps) - s) for s, e in zip(starts, [*starts[1:], steps], strict=True))
-            batches = host_batches(train, order, lengths, window=options.window, horizon=options.horizon)
+            batches = host_batches(
+                train,
+                order,
+                lengths,
+                window=options.window,
+                horizon=options.horizon,
+                device=None if mesh is None else meshes.by_rows(mesh, before=1),
+            )
         if length not in programs:
-            programs[length] = host_advance(update, length)
-        return programs[length](state, next(batches))
+            programs[length] = host_advance(update, length, out=out)
+        return programs[length](wait(state), next(batches))
 
     return from_host
 

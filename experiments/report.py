@@ -55,6 +55,14 @@ def describe_plan(options: Options, parameters: int, floor: float | None) -> str
     )
 
 
+def describe_mesh(options: Options) -> str:
+    """What each device has of a batch."""
+    rows, micro = options.batch_size // options.devices, options.accumulate
+    shared = f", each {options.fsdp} of them with the parameters once" if options.fsdp > 1 else ""
+    pieces = f" in {micro} micro-batches" if micro > 1 else ""
+    return f"{options.devices} devices{shared}: {rows} of {options.batch_size} rows on each{pieces}"
+
+
 def remark(sentence: str) -> str:
     """A sentence that a person should not miss, wrapped for 80 columns."""
     return textwrap.fill(sentence, 79, initial_indent="! ", subsequent_indent="  ")

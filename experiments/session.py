@@ -22,7 +22,7 @@ from ch3_jax.training.postmortem import explain
 from ch3_jax.training.update import TrainState
 from experiments import curves, report
 from experiments.entry import Interrupt
-from experiments.flags import MAY_DIFFER, PLACE, Options
+from experiments.flags import DEVICES, MAY_DIFFER, PLACE, Options
 from experiments.flags import options as parsed
 from experiments.job import Job
 from experiments.progress import Progress
@@ -68,7 +68,7 @@ def train(
       began: `time.monotonic()` at the start of the process.
     """
     flags = {name: value for name, value in dataclasses.asdict(options).items() if name not in PLACE}
-    notes = folder.write_config(flags, may_differ=MAY_DIFFER)
+    notes = folder.write_config(flags, may_differ=(*MAY_DIFFER, *DEVICES))
     record = serve.record(flags, data.observation, data.action, run.bins)
     write_json(folder.path / "statistics.json", record["statistics"])
     state = run.start()
@@ -77,6 +77,8 @@ def train(
     if restored:
         state, notes = restored.state, [*notes, *restored.skipped]
     print(report.describe_plan(options, parameters, run.floor), flush=True)
+    if run.mesh is not None:
+        print(report.describe_mesh(options), flush=True)
     for note in notes:
         print(report.remark(note))
 
@@ -86,10 +88,15 @@ def train(
     log = _Log(options, data, run, folder, record, restored, watch)
     with Progress(options.steps, start=int(state.step)) as log.progress:
         if not restored:
-            log.row(0, log.validation(run.validate(state)))
-        hooks = Hooks(log.dispatch, run.validate, log.save, lambda: interrupt.requested is not None)
+            log.row(0, log.validation(run.validate(run.local(state))))
+        hooks = Hooks(
+            log.dispatch,
+            lambda state: run.validate(run.local(state)),
+            lambda state, metrics: log.save(run.local(state), metrics),
+            lambda: interrupt.requested is not None,
+        )
         outcome = fit(state, run.advance, run.plan, hooks, skip_nonfinite=options.on_nonfinite == "skip")
-    state, status = outcome
+    state, status = run.local(outcome.state), outcome.status
     if status == "non_finite":
         notes.append(f"stopped: {explain(run.objective.loss, state, run.replay(int(state.step)))}")
     if int(state.skipped):
@@ -139,7 +146,7 @@ def train(
 def _watch(flags: dict, dataset: Dataset, data: Prepared, run: Job, folder: RunFolder):
     from experiments.watch import Watch  # Here, so that --nodoctor loads nothing of it.
 
-    return Watch(flags, dataset, data, run, run.start(), folder.path.name)
+    return Watch(flags, dataset, data, run, run.local(run.start()), folder.path.name)
 
 
 def _at_work(options: Options, data: Prepared, run: Job, state: TrainState, status: str) -> tuple[list, dict]:

@@ -65,6 +65,8 @@ def main(argv: list[str]) -> int:
 
 def _train(options: flags.Options, interrupt: entry.Interrupt, began: float):
     """Training on data, from options to how it ended."""
+    import jax
+
     from ch3_jax.data.prepare import held_out, prepare
     from experiments import job, report, run_folder, session
 
@@ -74,6 +76,8 @@ def _train(options: flags.Options, interrupt: entry.Interrupt, began: float):
         absent="start",
     )
     options = session.as_started(options, out)
+    if options.devices:  # Before anything is computed; without effect where there is an accelerator.
+        jax.config.update("jax_num_cpu_devices", options.devices)
     job.rehearse(options)
     dataset = held_out(job.read(options), options.validation, options.seed)
     options = job.settle(options, dataset)

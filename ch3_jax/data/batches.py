@@ -25,7 +25,7 @@ def host_batches(
     *,
     window: int = 1,
     horizon: int = 1,
-    device: jax.Device | None = None,
+    device: jax.Device | jax.sharding.Sharding | None = None,
 ) -> Iterator[Batch]:
     """Stacked batches for `training.dispatch.host_advance`, prefetched.
 
@@ -34,7 +34,7 @@ def host_batches(
       order: (T,) step numbers -> (T, B) sample indices.
       lengths: (first step, K) of each dispatch to come.
       window, horizon: W and H.
-      device: where batches go; None for JAX's default.
+      device: where batches go, or how they are divided; None for JAX's default device.
 
     Yields:
       `Batch` with leaves (K, B, ...), on the device.

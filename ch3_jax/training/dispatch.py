@@ -22,7 +22,12 @@ Advance = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
 
 
 def device_advance(
-    update: Update, order: Callable[[Array], Array], fetch: Callable[[PyTree, Array], Batch], length: int
+    update: Update,
+    order: Callable[[Array], Array],
+    fetch: Callable[[PyTree, Array], Batch],
+    length: int,
+    *,
+    out: PyTree = None,
 ) -> Advance:
     """K steps over data that lives on the device.
 
@@ -31,6 +36,7 @@ def device_advance(
       order: (T,) step numbers -> (T, B) sample indices.
       fetch: (data, (B,) indices) -> batch.
       length: K.
+      out: shardings of what comes back, a prefix of (state, metrics); None leaves them to the compiler.
 
     Returns:
       advance(state, data) -> (state, metrics), jitted, its state donated. The metrics are those of the
@@ -41,10 +47,10 @@ def device_advance(
         rows = order(state.step + jnp.arange(length))
         return _scan(update, lambda i: fetch(data, rows[i]), state, length)
 
-    return jax.jit(advance, donate_argnums=0)
+    return jax.jit(advance, donate_argnums=0, out_shardings=out)
 
 
-def host_advance(update: Update, length: int) -> Advance:
+def host_advance(update: Update, length: int, *, out: PyTree = None) -> Advance:
     """K steps over batches that the host has stacked: every leaf (K, B, ...).
 
     The same update on the same batches in the same order as `device_advance`, for data that does not fit
@@ -54,7 +60,7 @@ def host_advance(update: Update, length: int) -> Advance:
     def advance(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
         return _scan(update, lambda i: jax.tree.map(lambda x: x[i], batches), state, length)
 
-    return jax.jit(advance, donate_argnums=0)
+    return jax.jit(advance, donate_argnums=0, out_shardings=out)
 
 
 def _scan(

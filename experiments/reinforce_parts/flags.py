@@ -26,7 +26,19 @@ SHARED = (
         "b1",
         "b2",
     ),
-    *("width", "seed", "out", "resume", "log_every", "save_every", "tensorboard", "doctor", "wandb", "smoke"),
+    *(
+        "width",
+        "devices",
+        "seed",
+        "out",
+        "resume",
+        "log_every",
+        "save_every",
+        "tensorboard",
+        "doctor",
+        "wandb",
+        "smoke",
+    ),
 )
 _SILENT = ("weight_decay", "clip", "width", "log_every")
 
@@ -73,9 +85,6 @@ def define_flags() -> None:
     flags.DEFINE_float("max_weight", None, "reward: awr and iql, largest weight of an action")
     flags.DEFINE_float("expectile", None, "reward: iql")
     flags.DEFINE_float("expert_noise", None, "reward: awr and iql, noise of the worst recorded episode")
-    flags.DEFINE_integer(
-        "devices", None, "reward: that the environments are spread over [all; cores]", lower_bound=1
-    )
     flags.DEFINE_bool("constant_reward", None, "reward: go on although the reward never changes")
 
 
