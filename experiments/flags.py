@@ -59,6 +59,7 @@ flags.DEFINE_float("noise", None, "of inverse_dynamics, in standard deviations o
 flags.DEFINE_bool("bimodal", False, "two demonstrators in inverse_dynamics")
 flags.DEFINE_float("validation", 0.1, "share of the episodes held out where the data has no such split")
 flags.DEFINE_enum("normalize", "zscore", NORMALIZERS, "rule, or a peer's preset, of the normalisers")
+flags.DEFINE_enum("angles", "raw", ("raw", "sincos"), "observed angles that wrap, as they are or encoded")
 flags.DEFINE_integer("window", 1, "observations that the policy sees", lower_bound=1)
 flags.DEFINE_integer("horizon", 1, "actions that the policy predicts", lower_bound=1)
 flags.DEFINE_enum("bins_rule", "minmax", BIN_RULES, "where the bins of an action dimension lie")
@@ -138,6 +139,7 @@ class Options:
     bimodal: bool
     validation: float
     normalize: str
+    angles: str
     window: int
     horizon: int
     bins_rule: str

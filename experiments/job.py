@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from ch3_jax import floors
 from ch3_jax.base import Metrics
-from ch3_jax.data import synthetic
+from ch3_jax.data import angles, synthetic
 from ch3_jax.data.batches import host_batches
 from ch3_jax.data.episodes import Dataset
 from ch3_jax.data.load import load
@@ -108,6 +108,22 @@ def read(options: Options) -> Dataset:
         return synthetic.cached(_cache() / f"{name}.npz", make, recipe)[0]
     except InputError:  # No home, or a disk that takes no more: a cache is a convenience.
         return make()
+
+
+def encode(options: Options, dataset: Dataset) -> Dataset:
+    """The data set, split, with the angles of its observations as `--angles` says."""
+    if options.angles == "raw":
+        return dataset
+    turns = angles.find(dataset.splits["train"], dataset.facts.observation_names)
+    if not turns.columns:
+        raise InputError(
+            f"{dataset.facts.name} has no observed angle that wraps",
+            got="--angles=sincos",
+            expected="a number that fills a whole turn and jumps by almost one between neighbouring steps",
+            cause="joints within their limits, or a data set without angles",
+            fix="leave --angles out",
+        )
+    return angles.encoded(dataset, turns)
 
 
 def _cache() -> Path:

@@ -69,7 +69,7 @@ def train(
     """
     flags = {name: value for name, value in dataclasses.asdict(options).items() if name not in PLACE}
     notes = folder.write_config(flags, may_differ=(*MAY_DIFFER, *DEVICES))
-    record = serve.record(flags, data.observation, data.action, run.bins)
+    record = serve.record(flags, data.observation, data.action, run.bins, data.extra.get("turns"))
     write_json(folder.path / "statistics.json", record["statistics"])
     state = run.start()
     parameters = sum(x.size for x in jax.tree.leaves(state.params))

@@ -79,7 +79,7 @@ def _train(options: flags.Options, interrupt: entry.Interrupt, began: float):
     if options.devices:  # Before anything is computed; without effect where there is an accelerator.
         jax.config.update("jax_num_cpu_devices", options.devices)
     job.rehearse(options)
-    dataset = held_out(job.read(options), options.validation, options.seed)
+    dataset = job.encode(options, held_out(job.read(options), options.validation, options.seed))
     options = job.settle(options, dataset)
     with job.where(options, dataset) as options:
         data = prepare(dataset, rule=options.normalize, window=options.window, horizon=options.horizon)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ch3_jax.data import angles
 from ch3_jax.data.duplicates import episodes_also_in, repeats_within
 from ch3_jax.data.episodes import Dataset, Facts, Steps
 
 _SPLIT_WORDS = {"train": "training", "val": "validation", "valid": "validation", "eval": "evaluation"}
-_PERIODS = ((2 * np.pi, "2 pi"), (360.0, "360"))
 _CARTESIAN = {"x", "y", "z"}
 _SAMPLE = 200_000
 _MOST_EPISODES = 100
@@ -215,25 +215,21 @@ def _action_meaning(view: _View) -> Iterator[Finding]:
 def _angle_wrap(view: _View) -> Iterator[Finding]:
     """Dimensions that fill one turn and jump by almost a whole one from a step to the next."""
     for columns in (view.observation, view.action):
-        extent = columns.high - columns.low
-        for period, words in _PERIODS:
-            for j in np.flatnonzero((extent > 0.8 * period) & (extent <= 1.01 * period)):
-                jump = np.abs(np.diff(columns.values[j])) * view.inside
-                whole, middling = jump > 0.75 * period, (jump > 0.25 * period) & (jump <= 0.75 * period)
-                count = int(whole.sum())
-                # A dimension that jumps by anything is noise, not an angle that wraps.
-                if not count or middling.sum() > 0.2 * count:
-                    continue
-                hit = np.unique(np.searchsorted(view.steps.offset, np.flatnonzero(whole), side="right") - 1)
-                yield Finding(
-                    "angle_wrap",
-                    f"{columns.names[j]} wraps at {words} inside episodes: {count} jumps of almost a whole "
-                    f"turn, in {len(hit)} of {view.steps.episodes} episodes; sine and cosine do not jump.",
-                    view.name,
-                    dimensions=(columns.names[j],),
-                    episodes=_some(hit),
-                    numbers={"jumps": count, "episodes": len(hit), "period": float(period)},
-                )
+        for j, (period, whole) in sorted(angles.jumps(columns.values.T, view.inside).items()):
+            count, words = int(whole.sum()), "360" if period == 360 else "2 pi"
+            hit = np.unique(np.searchsorted(view.steps.offset, np.flatnonzero(whole), side="right") - 1)
+            cure = (
+                "--angles=sincos does not jump" if columns.kind == "observation" else "sine and cosine do not"
+            )
+            yield Finding(
+                "angle_wrap",
+                f"{columns.names[j]} wraps at {words} inside episodes: {count} jumps of almost a whole "
+                f"turn, in {len(hit)} of {view.steps.episodes} episodes; {cure}.",
+                view.name,
+                dimensions=(columns.names[j],),
+                episodes=_some(hit),
+                numbers={"jumps": count, "episodes": len(hit), "period": float(period)},
+            )
 
 
 def _constant_dimensions(view: _View) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ch3_jax.base import Batch
-from ch3_jax.data import synthetic
+from ch3_jax.data import angles, synthetic
 from ch3_jax.data.episodes import Dataset
 from ch3_jax.data.load import load
 from ch3_jax.data.prepare import held_out
@@ -163,7 +163,11 @@ def _dataset(options: Mapping) -> Dataset:
         whole = synthetic.embedded(options["data"], options["seed"], **settings)
     else:
         whole = load(options["data"])
-    return held_out(whole, options["validation"], options["seed"])
+    split = held_out(whole, options["validation"], options["seed"])
+    if options.get("angles", "raw") == "raw":
+        return split
+    # Found again in the same data, as the run found them.
+    return angles.encoded(split, angles.find(split.splits["train"], split.facts.observation_names))
 
 
 def _declared(options: Mapping, schedule, rebuilt: serve.Rebuilt | None) -> Declared:

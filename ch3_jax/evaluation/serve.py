@@ -16,6 +16,7 @@ import numpy as np
 
 from ch3_jax import checks
 from ch3_jax.base import Array, Key, Params
+from ch3_jax.data.angles import Turns, encode, turns_of
 from ch3_jax.data.normalize import Normalizer, denormalize, make_normalizer, normalize
 from ch3_jax.data.statistics import Statistics, from_json
 from ch3_jax.errors import InputError
@@ -38,8 +39,9 @@ class Rebuilt(NamedTuple):
       bins: of the normalised actions, None without tokens.
       options: the run's flags.
       shapes: what the network fits.
-      observation, action: statistics of the training data, with names.
+      observation, action: statistics of the training data, with names; encoded as the network sees them.
       step: updates behind the parameters.
+      turns: how a raw observation is encoded, None where it is not.
     """
 
     objective: Objective
@@ -51,6 +53,7 @@ class Rebuilt(NamedTuple):
     observation: Statistics
     action: Statistics
     step: int
+    turns: Turns | None = None
 
 
 class Served(NamedTuple):
@@ -78,7 +81,11 @@ class Served(NamedTuple):
 
 
 def record(
-    options: Mapping[str, Any], observation: Statistics, action: Statistics, bins: Bins | None
+    options: Mapping[str, Any],
+    observation: Statistics,
+    action: Statistics,
+    bins: Bins | None,
+    turns: Turns | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint must hold beside the parameters, as plain JSON.
 
@@ -88,12 +95,14 @@ def record(
         again.
       observation, action: statistics of the training data.
       bins: of the normalised actions, or None.
+      turns: of the observation's angles, or None.
     """
     fields = None if bins is None else dataclasses.asdict(bins)
     return {
         "options": dict(options),
         "statistics": {"observation": observation.to_json(), "action": action.to_json()},
         "bins": fields and {k: v.tolist() if hasattr(v, "tolist") else v for k, v in fields.items()},
+        "turns": turns and turns.to_json(),
     }
 
 
@@ -113,11 +122,13 @@ def load(run: str | Path, step: int | None = None, **sampling: Any) -> Served:
         which the network was not trained.
     """
     made = rebuild(run, step, **sampling)
-    objective, shapes = made.objective, made.shapes
+    objective, shown = made.objective, made.turns.raw if made.turns else made.observation
+    shapes = made.shapes._replace(state=len(shown.names))
 
     @jax.jit
     def decide(observation: Array, key: Key | None) -> Array:
-        action = objective.act(made.params, normalize(made.normalizers["observation"], observation), key)
+        seen = normalize(made.normalizers["observation"], encode(made.turns, observation))
+        action = objective.act(made.params, seen, key)
         return denormalize(made.normalizers["action"], action)
 
     def act(observation: Array, key: Key | None = None) -> Array:
@@ -127,7 +138,7 @@ def load(run: str | Path, step: int | None = None, **sampling: Any) -> Served:
         return decide(observation, key)
 
     return Served(
-        act, made.step, made.observation, made.action, shapes,
+        act, made.step, shown, made.action, shapes,
         objective.likeliest, objective.samples, made.options["loss"],
     )  # fmt: skip
 
@@ -207,6 +218,7 @@ def rebuild(run: str | Path, step: int | None = None, **sampling: Any) -> Rebuil
         statistics["observation"],
         statistics["action"],
         restored.step,
+        turns_of(meta["turns"]) if meta.get("turns") else None,
     )
 
 

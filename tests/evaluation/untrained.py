@@ -12,7 +12,7 @@ from ch3_jax.training.optimizers import clipped_adamw
 from ch3_jax.training.update import init_state
 
 
-def write(folder, observation, action, names, *, loss="mse", window=2, horizon=4):
+def write(folder, observation, action, names, *, loss="mse", window=2, horizon=4, turns=None):
     """A run on rows (N, S) and (N, A); `names` are those of both. Returns its folder."""
     options = {
         "loss": loss,
@@ -31,6 +31,6 @@ def write(folder, observation, action, names, *, loss="mse", window=2, horizon=4
     params = jax.tree.map(lambda x: jnp.asarray(draw.normal(0, 0.3, x.shape), jnp.float32), like)
     state = init_state(params, clipped_adamw(1.0), jax.random.key(0))
     statistics = (of_array(x, n) for x, n in zip((observation, action), names, strict=True))
-    record = serve.record(options, *statistics, None)
+    record = serve.record(options, *statistics, None, turns)
     checkpoints.save(folder / "checkpoints", 7, state, {**record, "metrics_bytes": 0}, None)
     return folder
