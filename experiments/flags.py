@@ -108,6 +108,9 @@ flags.DEFINE_integer(
     "devices", None, "that divide the batch, or the environments of a run by reward [1; cores]", lower_bound=1
 )
 flags.DEFINE_integer("fsdp", 1, "of --devices, that divide the parameters among them", lower_bound=1)
+flags.DEFINE_string("coordinator", None, "host:port of process 0, where several processes train as one")
+flags.DEFINE_integer("num_processes", None, "how many of them there are", lower_bound=1)
+flags.DEFINE_integer("process_id", None, "which of them this one is, from 0", lower_bound=0)
 flags.DEFINE_integer("seed", 0, "of data, parameters and order", lower_bound=0)
 
 flags.DEFINE_enum("recipe", None, RECIPES, "flags of a published system, from its card; those given here win")

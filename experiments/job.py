@@ -28,7 +28,7 @@ from ch3_jax.errors import InputError
 from ch3_jax.evaluation.marginals import marginal_distances
 from ch3_jax.objectives import Objective, Shapes, Spread, make_objective, spread
 from ch3_jax.tokens import bins as tokens
-from ch3_jax.training import ema, sharding
+from ch3_jax.training import ema, hosts, sharding
 from ch3_jax.training import mesh as meshes
 from ch3_jax.training.dispatch import device_advance, host_advance
 from ch3_jax.training.loop import Plan
@@ -62,6 +62,7 @@ class Job(NamedTuple):
       replay: step -> the batch that it saw.
       mesh: of the devices that share an update, None for one.
       local: a state over the devices -> the same on one.
+      spread: the way back, for a state that was restored.
     """
 
     objective: Objective
@@ -77,6 +78,7 @@ class Job(NamedTuple):
     replay: Callable[[int], object]
     mesh: Mesh | None
     local: Callable[[TrainState], TrainState]
+    spread: Callable[[TrainState], TrainState]
 
 
 def read(options: Options) -> Dataset:
@@ -294,6 +296,7 @@ def build(options: Options, data: Prepared) -> Job:
         replay=lambda step: replayed(train, jnp.asarray(step, jnp.int32)),
         mesh=mesh,
         local=_local(mesh),
+        spread=lambda state: state if mesh is None else hosts.spread(state, places),
     )
 
 
@@ -302,7 +305,7 @@ def where(options: Options, dataset: Dataset) -> Iterator[Options]:
     """Settles where batches are made, and makes arrays there while inside."""
     size = sum(s.observation.nbytes + s.action.nbytes for s in dataset.splits.values())
     host = options.pipeline == "host" or (options.pipeline == "auto" and size > _DEVICE_BYTES)
-    with jax.default_device(jax.devices("cpu")[0]) if host else contextlib.nullcontext():
+    with jax.default_device(jax.local_devices(backend="cpu")[0]) if host else contextlib.nullcontext():
         yield dataclasses.replace(options, pipeline="host" if host else "device")
 
 
@@ -334,7 +337,7 @@ def _advance(options: Options, update, order, fetch, train: DeviceSteps, mesh: M
         # are under way, since they share a few threads.
         wait = jax.block_until_ready if jax.default_backend() == "cpu" else wait
     if options.pipeline != "host":
-        rows = train if mesh is None else jax.device_put(train, meshes.everywhere(mesh))
+        rows = train if mesh is None else hosts.spread(train, meshes.everywhere(mesh))
 
         def shared(steps: DeviceSteps, index):
             batch = fetch(steps, index)
@@ -362,6 +365,7 @@ def _advance(options: Options, update, order, fetch, train: DeviceSteps, mesh: M
                 window=options.window,
                 horizon=options.horizon,
                 device=None if mesh is None else meshes.by_rows(mesh, before=1),
+                share=(jax.process_index(), jax.process_count()),
             )
         if length not in programs:
             programs[length] = host_advance(update, length, out=out)

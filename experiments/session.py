@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from ch3_jax.data.episodes import Dataset
 from ch3_jax.data.normalize import denormalize, normalize
 from ch3_jax.data.prepare import Prepared, physical
 from ch3_jax.evaluation import rollouts, serve
-from ch3_jax.training import checkpoints
+from ch3_jax.training import checkpoints, hosts
 from ch3_jax.training.digests import tree_sha256
 from ch3_jax.training.loop import Hooks, fit
 from ch3_jax.training.postmortem import explain
@@ -73,27 +74,34 @@ def train(
     write_json(folder.path / "statistics.json", record["statistics"])
     state = run.start()
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    restored = checkpoints.restore(folder.checkpoints, state) if options.resume else None
+    # In several processes each reads what process 0 has written, and agrees on what it found.
+    saved = Path(options.out) / "checkpoints"
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), jax.eval_shape(run.start))
+    restored = checkpoints.restore(saved, shapes) if options.resume else None
+    hosts.require_same({**flags, "restored": restored and restored.step})
     if restored:
-        state, notes = restored.state, [*notes, *restored.skipped]
+        state, notes = run.spread(restored.state), [*notes, *restored.skipped]
     print(report.describe_plan(options, parameters, run.floor), flush=True)
     if run.mesh is not None:
         print(report.describe_mesh(options), flush=True)
     for note in notes:
         print(report.remark(note))
 
-    watch = _watch(flags, dataset, data, run, folder) if options.doctor else None
+    fresh = run.local(run.start()) if options.doctor else None
+    # One doctor is enough.
+    watch = _watch(flags, dataset, data, run, fresh, folder) if fresh and not jax.process_index() else None
     if watch and not restored:
         print("\n".join(watch.before()), flush=True)
     log = _Log(options, data, run, folder, record, restored, watch)
-    with Progress(options.steps, start=int(state.step)) as log.progress:
+    quiet = sys.stdout if jax.process_index() else None  # which nobody reads there
+    with Progress(options.steps, start=int(state.step), stream=quiet) as log.progress:
         if not restored:
             log.row(0, log.validation(run.validate(run.local(state))))
         hooks = Hooks(
             log.dispatch,
             lambda state: run.validate(run.local(state)),
             lambda state, metrics: log.save(run.local(state), metrics),
-            lambda: interrupt.requested is not None,
+            lambda: hosts.anyone(interrupt.requested is not None),
         )
         outcome = fit(state, run.advance, run.plan, hooks, skip_nonfinite=options.on_nonfinite == "skip")
     state, status = run.local(outcome.state), outcome.status
@@ -143,10 +151,10 @@ def train(
     return Ended(status, report.describe_end(summary, notes))
 
 
-def _watch(flags: dict, dataset: Dataset, data: Prepared, run: Job, folder: RunFolder):
+def _watch(flags: dict, dataset: Dataset, data: Prepared, run: Job, fresh: TrainState, folder: RunFolder):
     from experiments.watch import Watch  # Here, so that --nodoctor loads nothing of it.
 
-    return Watch(flags, dataset, data, run, run.local(run.start()), folder.path.name)
+    return Watch(flags, dataset, data, run, fresh, folder.path.name)
 
 
 def _at_work(options: Options, data: Prepared, run: Job, state: TrainState, status: str) -> tuple[list, dict]:
@@ -192,7 +200,7 @@ class _Log:
         self.progress: Progress | None = None
         self._seconds, self._steps, self._last, self._val = 0.0, 0, None, None
         path, step = folder.path, restored.step if restored else None
-        keep = restored.record["metrics_bytes"] if restored else 0
+        keep = restored.record["metrics_bytes"] if restored and not jax.process_index() else 0
         shapes = jax.eval_shape(run.start)
         scored = jax.eval_shape(run.validate, shapes)
         self._own, fields = _own(scored), _fields(data, shapes, scored)
@@ -242,6 +250,8 @@ class _Log:
         step = int(state.step)
         if metrics is not None:
             self.row(step, self.validation(metrics))
+        if jax.process_index():
+            return  # Process 0 saves for all.
         record = {**self._record, "metrics_bytes": self._csv.position()}
         checkpoints.save(
             self._folder.checkpoints, step, state, record, None if metrics is None else self._val

@@ -65,10 +65,8 @@ def main(argv: list[str]) -> int:
 
 def _train(options: flags.Options, interrupt: entry.Interrupt, began: float):
     """Training on data, from options to how it ended."""
-    import jax
-
     from ch3_jax.data.prepare import held_out, prepare
-    from experiments import job, report, run_folder, session
+    from experiments import hosts, job, report, run_folder, session
 
     out = run_folder.prepare(
         options.out or run_folder.default_out(options.data, options.loss, options.seed),
@@ -76,8 +74,7 @@ def _train(options: flags.Options, interrupt: entry.Interrupt, began: float):
         absent="start",
     )
     options = session.as_started(options, out)
-    if options.devices:  # Before anything is computed; without effect where there is an accelerator.
-        jax.config.update("jax_num_cpu_devices", options.devices)
+    options = hosts.meet(options)
     job.rehearse(options)
     dataset = job.encode(options, held_out(job.read(options), options.validation, options.seed))
     options = job.settle(options, dataset)
@@ -86,7 +83,7 @@ def _train(options: flags.Options, interrupt: entry.Interrupt, began: float):
     page, findings = report.describe_data(dataset, data)
     run = job.build(options, data)
     print(page, flush=True)
-    with run_folder.acquire(out, options.resume, absent="start") as folder:
+    with hosts.folder(out, options.resume) as folder, hosts.together():
         return session.train(options, dataset, data, run, folder, findings, interrupt, began)
 
 

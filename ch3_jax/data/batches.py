@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ch3_jax.base import Array, Batch
 from ch3_jax.data.windows import DeviceSteps, gather
@@ -26,15 +27,17 @@ def host_batches(
     window: int = 1,
     horizon: int = 1,
     device: jax.Device | jax.sharding.Sharding | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Stacked batches for `training.dispatch.host_advance`, prefetched.
 
     Args:
-      steps: on the CPU device (`jax.default_device(jax.devices("cpu")[0])` while they were made).
+      steps: on the CPU device (`jax.default_device` while they were made).
       order: (T,) step numbers -> (T, B) sample indices.
       lengths: (first step, K) of each dispatch to come.
       window, horizon: W and H.
       device: where batches go, or how they are divided; None for JAX's default device.
+      share: (i, n), where n processes make the i-th part of every batch each; needs a sharding.
 
     Yields:
       `Batch` with leaves (K, B, ...), on the device.
@@ -63,10 +66,10 @@ def host_batches(
 
     def work() -> None:
         try:
-            with jax.default_device(jax.devices("cpu")[0]):
+            with jax.default_device(jax.local_devices(backend="cpu")[0]):
                 for first, length in lengths:
                     index = order(first + jnp.arange(length))
-                    if not offer(jax.device_put(stacked(steps, index), device)):
+                    if not offer(_sent(stacked(steps, _part(index, share)), device, share)):
                         return
             offer(None)
         except BaseException as error:  # handed to the reader, who would otherwise wait for ever
@@ -82,3 +85,16 @@ def host_batches(
     finally:
         closed.set()
         thread.join()
+
+
+def _part(index: Array, share: tuple[int, int]) -> Array:
+    """(K, B) sample indices -> this process's columns."""
+    rows = index.shape[1] // share[1]
+    return index[:, share[0] * rows : (share[0] + 1) * rows]
+
+
+def _sent(batch: Batch, device, share: tuple[int, int]) -> Batch:
+    """A batch, or this process's part of it, where it belongs."""
+    if share[1] == 1:
+        return jax.device_put(batch, device)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(device, np.asarray(x)), batch)

@@ -280,7 +280,7 @@ def _write(path: Path, leaves: Mapping[str, Leaf], manifest: Mapping[str, Any]) 
     tree = {name: leaf.data for name, leaf in leaves.items() if leaf.data.size}
     tree["step"] = np.asarray(manifest["step"])
     staged = path.with_name(path.name + _WRITING)
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with _checkpointer(ocp) as checkpointer:
         checkpointer.save(staged, args=ocp.args.Composite(state=ocp.args.StandardSave(tree)))
     content = {**manifest, "files": _files(staged)}
     with (staged / _MANIFEST).open("w") as file:
@@ -288,6 +288,23 @@ def _write(path: Path, leaves: Mapping[str, Leaf], manifest: Mapping[str, Any]) 
         file.flush()
         os.fsync(file.fileno())
     staged.rename(path)
+
+
+def _checkpointer(ocp):
+    """One that waits for nobody: of several processes one saves for all, and each reads for itself."""
+    import jax
+
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+        state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _verified(path: Path, manifest: Mapping[str, Any], wanted: Mapping[str, Leaf]) -> dict[str, np.ndarray]:
@@ -303,7 +320,7 @@ def _verified(path: Path, manifest: Mapping[str, Any], wanted: Mapping[str, Leaf
     target = {name: x for name, x in shapes.items() if x.size} | {"step": np.asarray(0)}
     args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        with _checkpointer(ocp) as checkpointer:
             state = checkpointer.restore(path, args=args)["state"]
         data = {name: np.asarray(state[name]) if x.size else x for name, x in shapes.items()}
     except Exception as error:  # Damage shows as whatever the reader met first.
