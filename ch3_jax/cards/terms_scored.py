@@ -10,7 +10,7 @@ TERMS: tuple[Term, ...] = (
             r"\bproximal policy optimi[sz]ation\b|\b(?:clamp|clip)\(\s*ratio|"
             r"\bclipped[-\s](?:surrogate|policy|objective|ratio)|"
             r"\bsurrogate objective\b|\bclip\w* in the objective|\bKL-constrained (?:policy )?update|"
-            r"\bpenali[sz]es? the KL[-\s]divergence",
+            r"\bpenali[sz]es? the KL[-\s]divergence|\bclip_?frac(?:s|tion)?\b",
         ),
     ),
     *terms("ppo", (0.95, r"\bPPO\w*"), exact=True),
@@ -19,7 +19,7 @@ TERMS: tuple[Term, ...] = (
     *terms(
         "reinforce",
         (0.85, r"\blog_?prob\w*\s*\*\s*\(?\s*(?:adv\w*|returns?)\b|\b(?:adv\w*|returns?)\s*\*\s*log_?prob"),
-        (0.85, r"\bpolicy[-\s]gradients?\b|\bscore[-\s]function estimator|\bleave-one-out baseline"),
+        (0.85, r"\bpolicy[-\s]gradients?\b|\bpg_loss\b|\bscore[-\s]function estimator|\bleave-one-out baseline"),
     ),
     *terms("reinforce", (0.9, r"\bREINFORCE\b|\bRLOO\b|\bTRPO\b"), exact=True),
     *terms(

@@ -63,7 +63,7 @@ _STEMS = {
     "reconstruction": ("reconstruct", "masked"),
     "ppo": ("ppo", "proximal", "clip", "clamp", "surrogate", "kl"),
     "grpo": ("grpo", "relative"),
-    "reinforce": ("policy", "reinforce", "rloo", "trpo", "score", "leave", "log"),
+    "reinforce": ("pg_", "policy", "reinforce", "rloo", "trpo", "score", "leave", "log"),
     "sac": ("sac", "soft", "maximum"),
     "td": (
         "td",
