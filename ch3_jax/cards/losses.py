@@ -59,7 +59,7 @@ _TRAINED_VAE = re.compile(
 )
 _ELSEWHERE = re.compile(
     r"related work|baseline|comparison|prior work|evaluation|results|benchmark|ablation|acknowledg|"
-    r"citation|limitations|future|see also|news|updates|changelog",
+    r"citation|limitations|future|see also|news|changelog",
     re.I,
 )
 _CITED = re.compile(r"\bcit(?:e|ation|ing)\b|acknowledg|licen[sc]e", re.I)

@@ -45,7 +45,8 @@ _BESIDE = re.compile(
 _ADDED_TO = re.compile(r"adds?\b.*\bto (?:the|its|our|an?)\b", re.I)
 # "a term appended to the L1 loss": the loss that it is appended to is the one that trains.
 _APPENDED_TO = re.compile(
-    r"\b(?:(?:added|appended|attached) to|on top of)(?: (?:the|its|our|an?|usual|standard|original|plain))*\W*$",
+    r"\b(?:(?:added|appended|attached) to|on top of)"
+    r"(?: (?:the|its|our|an?|usual|standard|original|plain))*\W*$",
     re.I,
 )
 _NAMED_SO = re.compile(r"\bas an? (?:auxiliary|additional|extra)\b", re.I)

@@ -98,7 +98,8 @@ TERMS: tuple[Term, ...] = (
         "vq",
         (
             0.9,
-            r"\bVQ(?:-?(?:VAE|GAN))?\b(?!-(?-i:[A-Z]))|\bvector[-\s]quanti[sz]\w+|\bresidual VQ\b|\bRVQ\b|\bcommitment "
+            r"\bVQ(?:-?(?:VAE|GAN))?\b(?!-(?-i:[A-Z]))|\bvector[-\s]quanti[sz]\w+|\bresidual VQ\b|\bRVQ\b|"
+            r"\bcommitment "
             r"loss\b|\bfinite scalar quanti[sz]ation\b|\bcodebook (?:loss|learning)|\blearn\w* (?:a "
             r")?(?:discrete )?codebook",
         ),

@@ -64,7 +64,7 @@ _STEMS = {
     "ppo": ("ppo", "proximal", "clip", "clamp", "surrogate", "kl"),
     "grpo": ("grpo", "relative"),
     "reinforce": ("pg_", "policy", "reinforce", "rloo", "trpo", "score", "leave", "log"),
-    "sac": ("sac", "soft", "maximum"),
+    "sac": ("log_p", "logp", "sac", "soft", "maximum"),
     "td": (
         "td",
         "gamma",
@@ -78,6 +78,7 @@ _STEMS = {
         "ddpg",
         "d4pg",
         "target policy",
+        "deterministic",
         "delayed",
     ),
     "q_learning": ("q",),
