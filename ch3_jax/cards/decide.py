@@ -39,8 +39,9 @@ def decide(mentions: list[Mention]) -> Decision:
     main = _forms([m for m in asserted if m.role == "main" and m.term.form])
     early = _forms([m for m in asserted if m.role == "earlier_stage" and m.term.form])
     words = [m for m in asserted if not m.term.form and m.role in ("main", "earlier_stage", "auxiliary")]
-    if not main and early and not any(m.role == "main" for m in words):
-        # The only stage that is spoken of.
+    later = {m.term.family for m in words if m.role == "main"}
+    if not main and early and later <= {f[3] for f in early}:
+        # The only stage that is spoken of, or the only loss that is named of what goes on later.
         main, early = early, []
     beside = _forms([m for m in asserted if m.role == "auxiliary" and m.term.form], keep_all=True)
     parts = _forms([m for m in asserted if m.role == "component" and m.term.form], keep_all=True)

@@ -227,6 +227,7 @@ def _in_sentence(line: Line, part: Segment, index: int, name: str):
     found = scope.scopes(body)
     cuts = [0, *(m.start() + 1 for m in _CLAUSE.finditer(body)), len(body)]
     options = _options(body, part, hits)
+    spelt = (0, "asserted", "")
     for start, end, term in sorted(hits, key=lambda h: (h[0], -h[1])):
         begin = max(cut for cut in cuts if cut <= start)
         clause = body[begin : min(cut for cut in cuts if cut > start)]
@@ -234,6 +235,9 @@ def _in_sentence(line: Line, part: Segment, index: int, name: str):
             begin, clause = 0, body
         state, because = scope.status(found, start, end)
         state, because = _status(state, because, clause, body, part, term, start, name)
+        if body[spelt[0] : start].strip() == "(" and body[end : end + 1] == ")":
+            state, because = spelt[1:]  # "not reinforcement learning (RL)": the short name of the same.
+        spelt = (end, state, because)
         if options and state == "asserted":
             # One known alternative of several is a possibility; several are a list.
             state, because = ("perhaps", options[1:]) if options[0] == "?" else ("option", options)

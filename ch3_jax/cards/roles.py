@@ -43,6 +43,12 @@ _BESIDE = re.compile(
 )
 # "adds a term to the flow loss": what it is added to is no addition.
 _ADDED_TO = re.compile(r"adds?\b.*\bto (?:the|its|our|an?)\b", re.I)
+# "a term appended to the L1 loss": the loss that it is appended to is the one that trains.
+_APPENDED_TO = re.compile(
+    r"\b(?:(?:added|appended|attached) to|on top of)"
+    r"(?: (?:the|its|our|an?|usual|standard|original|plain))*\W*$",
+    re.I,
+)
 _NAMED_SO = re.compile(r"\bas an? (?:auxiliary|additional|extra)\b", re.I)
 _FIRST_STAGE = re.compile(
     r"\b(?:pre-?train\w*|first stage|stage (?:1|one|I)\b|initial(?:ly|ized| stage)|warm-?start\w*|"
@@ -106,7 +112,7 @@ def role_of(body: str, clause: str, at: int, part: Segment, term: Term) -> tuple
     if part.kind in ("setting", "row") and _is_weighed(body) and term.form != "offset":
         return "auxiliary", ""
     beside = _BESIDE.search(clause)
-    if beside and _ADDED_TO.match(clause[beside.start() : at]):
+    if beside and (_ADDED_TO.match(clause[beside.start() : at]) or _APPENDED_TO.search(clause[:at])):
         beside = None
     whole = term.family == "reinforcement" and term.form not in ("bc_term", "mmd", "adversarial")
     if beside and beside.start() >= at:

@@ -151,7 +151,7 @@ _ABLATION = re.compile(
     re.I,
 )
 _PERHAPS = re.compile(
-    r"\b(?:could|might|would(?! be (?:that|to)\b)|can also be|may also be|may be|alternatively|"
+    r"\b(?:could|might|would(?! be (?:that|to)\b| otherwise\b)|can also be|may also be|may be|alternatively|"
     r"(?<![,(]\s)(?<![,(]\s\s)optional(?:ly)?(?!\s?,)|if (?:you|desired|needed|preferred)|future "
     r"work|in principle|"
     r"one (?:can|may|could)|is possible|it is also possible|users? (?:can|may)|you (?:can|may)|"

@@ -57,7 +57,8 @@ TERMS: tuple[Term, ...] = (
             r"\btargets? (?:of|for) the (?:network|model|policy)[^.]{0,60}\b(?:actual|measured|"
             r"observed|demonstrated|ground[- ]truth|recorded)\b|\bactions? supervised\b|"
             r"(?<!self-)(?<!self )(?<!un)(?<!semi-)\bsupervised\b|\b(?:direct |action |continuous "
-            r")regression\b(?! test)|\b(?<!value )(?<!return )regression (?:loss|objective|head|"
+            r")regression\b(?! test)|\b(?<!value )(?<!return )(?<!quantile )regression "
+            r"(?:loss|objective|head|"
             r"target)s?\b|\bregress\w*\s+(?:\w+\s){0,4}actions?\b|\bimitat\w+ (?:the "
             r")?(?:expert|demonstrat\w+|actions?)|\bclon(?:es?|ed|ing) (?:from )?(?:the |human "
             r")?(?:expert|demonstrat\w+)",

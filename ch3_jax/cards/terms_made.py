@@ -72,7 +72,7 @@ TERMS: tuple[Term, ...] = (
             r"diffusion\b|\bdiffusion_\w+",
         ),
         (0.75, r"\bdenois\w*"),
-        (0.7, _NOT_ACTION + r"(?<!latent )(?<!discrete )\bdiffusion\b"),
+        (0.7, _NOT_ACTION + r"(?<!latent )(?<!discrete )\bdiffusion\b(?!-based (?:RL|reinforcement))"),
     ),
     *terms("diffusion_unspecified", (0.8, r"\bDDPM\w*|\bDDIM\w*"), exact=True),
     *terms(
@@ -98,7 +98,8 @@ TERMS: tuple[Term, ...] = (
         "vq",
         (
             0.9,
-            r"\bVQ(?:-?(?:VAE|GAN))?\b|\bvector[-\s]quanti[sz]\w+|\bresidual VQ\b|\bRVQ\b|\bcommitment "
+            r"\bVQ(?:-?(?:VAE|GAN))?\b(?!-(?-i:[A-Z]))|\bvector[-\s]quanti[sz]\w+|\bresidual VQ\b|\bRVQ\b|"
+            r"\bcommitment "
             r"loss\b|\bfinite scalar quanti[sz]ation\b|\bcodebook (?:loss|learning)|\blearn\w* (?:a "
             r")?(?:discrete )?codebook",
         ),

@@ -10,7 +10,7 @@ TERMS: tuple[Term, ...] = (
             r"\bproximal policy optimi[sz]ation\b|\b(?:clamp|clip)\(\s*ratio|"
             r"\bclipped[-\s](?:surrogate|policy|objective|ratio)|"
             r"\bsurrogate objective\b|\bclip\w* in the objective|\bKL-constrained (?:policy )?update|"
-            r"\bpenali[sz]es? the KL[-\s]divergence",
+            r"\bpenali[sz]es? the KL[-\s]divergence|\bclip_?frac(?:s|tion)?\b",
         ),
     ),
     *terms("ppo", (0.95, r"\bPPO\w*"), exact=True),
@@ -19,7 +19,11 @@ TERMS: tuple[Term, ...] = (
     *terms(
         "reinforce",
         (0.85, r"\blog_?prob\w*\s*\*\s*\(?\s*(?:adv\w*|returns?)\b|\b(?:adv\w*|returns?)\s*\*\s*log_?prob"),
-        (0.85, r"\bpolicy[-\s]gradients?\b|\bscore[-\s]function estimator|\bleave-one-out baseline"),
+        (
+            0.85,
+            r"(?<!deterministic )(?<!deterministic-)\bpolicy[-\s]gradients?\b|"
+            r"\bpg_loss\b|\bscore[-\s]function estimator|\bleave-one-out baseline",
+        ),
     ),
     *terms("reinforce", (0.9, r"\bREINFORCE\b|\bRLOO\b|\bTRPO\b"), exact=True),
     *terms(
@@ -29,6 +33,12 @@ TERMS: tuple[Term, ...] = (
             r"\bsoft[-\s]actor[-\s]critic\b|\bmaximum[-\s]entropy (?:reinforcement|RL)\b|"
             r"(?<![A-Za-z])sac(?=_| algorithm|-based)",
         ),
+        # The entropy-weighted objective as code writes it: `alpha * log_prob - q`.
+        (
+            0.85,
+            r"(?:alpha|temp\w*|ent_coef)\s*\*\s*(?:next_)?log_?p\w*\s*-\s*(?:\w+_)?q|"
+            r"\blog_?p\w*\s*\*\s*[\w.]*(?:alpha|temp|ent_coef)[^\n]{0,60}?-\s*(?:\w+_)?q",
+        ),
     ),
     *terms("sac", (0.9, r"\bSAC\b"), exact=True),
     *terms(
@@ -37,7 +47,9 @@ TERMS: tuple[Term, ...] = (
             0.9,
             r"\btemporal[-\s]difference\b|(?<![a-z])td_(?:loss|error|target)s?\b|\bBellman\b|\b(?:r|rewards?)\s*\+\s*(?:self\.)?(?:gamma|γ|"
             r"\\gamma|discount)\b|\bfitted[-\s]Q\b|\btwo Q-functions?\b|\btwin "
-            r"(?:critics?|Q)|\bdouble[-\s]Q\b|\btarget policy smoothing\b|\bdelayed policy updates?\b",
+            r"(?:critics?|Q)|\bdouble[-\s]Q\b|"
+            r"\bdeterministic[-\s]policy[-\s]gradients?\b|\btarget policy smoothing\b|"
+            r"\bdelayed policy updates?\b",
         ),
     ),
     *terms(

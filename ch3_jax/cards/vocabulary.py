@@ -63,8 +63,8 @@ _STEMS = {
     "reconstruction": ("reconstruct", "masked"),
     "ppo": ("ppo", "proximal", "clip", "clamp", "surrogate", "kl"),
     "grpo": ("grpo", "relative"),
-    "reinforce": ("policy", "reinforce", "rloo", "trpo", "score", "leave", "log"),
-    "sac": ("sac", "soft", "maximum"),
+    "reinforce": ("pg_", "policy", "reinforce", "rloo", "trpo", "score", "leave", "log"),
+    "sac": ("log_p", "logp", "sac", "soft", "maximum"),
     "td": (
         "td",
         "gamma",
@@ -78,6 +78,7 @@ _STEMS = {
         "ddpg",
         "d4pg",
         "target policy",
+        "deterministic",
         "delayed",
     ),
     "q_learning": ("q",),
