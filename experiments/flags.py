@@ -129,6 +129,7 @@ PLACE = ("out", "resume")
 MAY_DIFFER = ("tensorboard", "wandb", "on_nonfinite", "doctor")
 # Of a run on data: how many devices share an update changes the order of its sums, and nothing else.
 DEVICES = ("devices", "fsdp")
+HOSTS = ("coordinator", "num_processes", "process_id")  # see `experiments.hosts`
 
 
 @dataclasses.dataclass(frozen=True)

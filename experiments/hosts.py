@@ -21,7 +21,7 @@ from absl import flags
 from ch3_jax.errors import InputError
 from ch3_jax.training import hosts
 from experiments import run_folder
-from experiments.flags import Options
+from experiments.flags import HOSTS, Options
 from experiments.run_folder import RunFolder
 
 LOST = 4
@@ -34,7 +34,7 @@ def meet(options: Options) -> Options:
       InputError: half of the three flags, or what `training.hosts.join` refuses.
     """
     f = flags.FLAGS
-    given = {name: f[name].value for name in ("coordinator", "num_processes", "process_id")}
+    given = {name: f[name].value for name in HOSTS}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):
         if options.devices:  # Before anything is computed; without effect where there is an accelerator.

@@ -23,7 +23,8 @@ The doctor runs its checks 1 to 3 before the first step, looks at the curves on 
 at the end; `--nodoctor` leaves it out.
 
 Exit code 0 finished, 2 refused (one screen says why), 3 stopped at a non-finite step with the last good state
-saved, 130 or 143 interrupted and saved; `--resume --out=...` goes on, bit for bit.
+saved, 4 another process of the run is gone, 130 or 143 interrupted and saved; `--resume --out=...` goes on,
+bit for bit.
 """
 
 import json
@@ -136,6 +137,7 @@ def _refuse_other_family(by_reward: bool) -> None:
     if by_reward:
         mine, other = "--loss=ppo and the others by reward", "a run on data"
         names = [n for n in flags.Options.__dataclass_fields__ if n not in reward_flags.SHARED]
+        names += flags.HOSTS
     else:
         mine, other = "losses on data", "a run by reward"
         names = reward_flags.OWN

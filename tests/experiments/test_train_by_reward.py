@@ -120,6 +120,7 @@ def test_sigterm_saves_and_resume_ends_with_the_same_bits(whole, tmp_path):
     ("args", "words"),
     [
         (("--loss=ppo", "--horizon=2"), "--horizon is not for"),
+        (("--loss=ppo", "--num_processes=2"), "--num_processes is not for"),
         (("--loss=ce", "--gamma=0.9"), "--gamma is not for"),
         (("--loss=ppo", "--gamma=1.5"), "[0, 1]"),
         (("--loss=ppo", "--envs=10", "--minibatches=4"), "--envs=8"),
